@@ -1,0 +1,143 @@
+package l7
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trivet-ha/trivet/internal/loop"
+)
+
+// A binding is a listener's name and what stays of it when a reload exchanges the Listener.
+type binding struct {
+	name    string
+	current atomic.Pointer[Listener]
+	stats   *listenerStats
+
+	mu      sync.Mutex
+	sources map[netip.Addr]int // open connections by source; only kept if they are limited
+}
+
+func (b *binding) listener() *Listener { return b.current.Load() }
+
+// enter counts a connection in, or says why it may not come in.
+func (b *binding) enter(a netip.Addr) (refusal, bool) {
+	l := b.listener()
+	if n := b.stats.open.Add(1); l.MaxConns > 0 && n > int64(l.MaxConns) {
+		b.stats.open.Add(-1)
+		return refusedFull, false
+	}
+	if len(l.Trusted) == 0 && !l.Access.Permits(a) { // behind proxies, only the request tells who it is
+		b.stats.open.Add(-1)
+		return refusedAccess, false
+	}
+	if l.MaxPerSource > 0 && a.IsValid() && !containsAddr(l.Trusted, a) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.sources[a] >= l.MaxPerSource {
+			b.stats.open.Add(-1)
+			return refusedSource, false
+		}
+		if b.sources == nil {
+			b.sources = map[netip.Addr]int{}
+		}
+		b.sources[a]++
+	}
+	return 0, true
+}
+
+func (b *binding) leave(a netip.Addr) {
+	b.stats.open.Add(-1)
+	if b.listener().MaxPerSource == 0 && len(b.sources) == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch n := b.sources[a]; {
+	case n > 1:
+		b.sources[a] = n - 1
+	case n == 1:
+		delete(b.sources, a)
+	}
+}
+
+// An acceptor takes new connections from one socket for one worker.
+type acceptor struct {
+	w   *worker
+	b   *binding
+	fd  int
+	tok loop.Token
+	sa  unix.RawSockaddrAny
+
+	retry loop.Timer
+}
+
+// acceptAgain is the pause after a connection could not be accepted for want of descriptors or memory.
+const acceptAgain = 50 * time.Millisecond
+
+// Expire implements loop.Expirer.
+func (a *acceptor) Expire(time.Duration) {
+	if a.tok.Valid() {
+		a.Ready(loop.Readable)
+	}
+}
+
+const (
+	// acceptMax connections are taken before those that are there have their turn.
+	acceptMax = 64
+
+	// uneven is how many more connections than the emptiest worker one may have before it hands new ones
+	// over. The kernel spreads connections by a hash, which is uneven for few long-lived ones; moving one
+	// costs a wake-up, which is too much for short-lived ones that come out even anyway.
+	uneven = 2
+)
+
+// Ready implements loop.Handler.
+func (a *acceptor) Ready(loop.Events) {
+	for range acceptMax {
+		fd, e := loop.Accept(a.fd, &a.sa)
+		switch e {
+		case 0:
+			a.place(fd, peerOf(&a.sa))
+		case unix.EAGAIN:
+			return
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			a.w.srv.log.Error("no connection can be accepted", "listener", a.b.name, "error", e)
+			a.w.srv.exhausted.Add(1)
+			a.w.loop.Arm(&a.retry, a, a.w.loop.Now()+acceptAgain)
+			return
+		default: // the connection died in the queue
+		}
+	}
+	a.w.loop.Again(a.tok, loop.Readable)
+}
+
+// place gives a new connection to the worker that should have it.
+func (a *acceptor) place(fd int, peer netip.AddrPort) {
+	a.b.stats.accepted.Add(1)
+	if why, ok := a.b.enter(peer.Addr()); !ok {
+		a.b.stats.refused[why].Add(1)
+		loop.Close(fd)
+		return
+	}
+	w := a.w
+	if to := w.srv.emptiest(); to.load.Load()+uneven < w.load.Load() {
+		b := a.b
+		to.load.Add(1) // the worker counts it itself once it has it; until then nobody else gives it one too many
+		if to.loop.Post(func() { to.load.Add(-1); to.serve(b, fd, peer) }) {
+			return
+		}
+		to.load.Add(-1)
+	}
+	w.serve(a.b, fd, peer)
+}
+
+// serve begins with a new connection. Usually the first request is already there.
+func (w *worker) serve(b *binding, fd int, peer netip.AddrPort) {
+	c := &client{w: w, b: b, fd: fd, peer: peer, readable: true, began: w.loop.Now()}
+	w.remember(c)
+	c.pump()
+}

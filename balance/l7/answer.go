@@ -1,0 +1,339 @@
+package l7
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/balance/l7/http1"
+	"github.com/trivet-ha/trivet/fault/retry"
+	"github.com/trivet-ha/trivet/internal/loop"
+)
+
+// Sizes of reads. A worker reads into one buffer, behind room for a head that has grown, so that a rewritten
+// head and the body go out in one call without moving the body.
+const (
+	headroom  = 16 << 10
+	headRead  = 16 << 10  // a client's head, and what comes with it
+	firstRead = 64 << 10  // the first read of an answer
+	bulkRead  = 256 << 10 // later reads, once the client has shown that it takes as much
+	slack     = 64        // behind the largest read: the end of a chunk
+
+	// turnBytes is what one connection may move before the others have their turn.
+	turnBytes = 512 << 10
+)
+
+// pump moves the answer from the endpoint to the client, as long as the client takes it.
+func (x *exchange) pump() {
+	u := x.u
+	for moved := 0; u.readable && x.u == u && len(x.c.out) == 0; {
+		if moved >= turnBytes {
+			x.w.loop.Again(u.tok, loop.Readable)
+			return
+		}
+		at := headroom + copy(x.w.buf[headroom:], u.in)
+		n, e := loop.Read(u.fd, x.w.buf[at:at+x.readMax])
+		switch {
+		case e == unix.EAGAIN:
+			u.readable = false
+			return
+		case e != 0 || n == 0:
+			u.readable = false
+			x.endpointEnded(e)
+			return
+		case n < x.readMax:
+			u.readable = u.peerDone
+		case x.readMax < bulkRead:
+			x.readMax *= 2
+		}
+		moved += n
+		x.moved = x.w.loop.Now()
+		x.take(headroom, at+n)
+	}
+}
+
+// pumpBroken looks for an answer on a connection that takes no more of the request.
+func (x *exchange) pumpBroken() {
+	u := x.u
+	x.pump()
+	if x.u == u && !x.answered {
+		x.attemptFailed(failedReset)
+	}
+}
+
+// take handles w.buf[from:to], which came from the endpoint.
+func (x *exchange) take(from, to int) {
+	if x.tunnel {
+		x.bytesOut += int64(to - from)
+		if !x.c.send(x.w.buf[from:to]) {
+			x.c.lost()
+		}
+		return
+	}
+	if x.answered {
+		x.body(nil, from, to)
+		return
+	}
+	resp := &x.w.resp
+	for {
+		n, err := resp.Parse(x.w.buf[from:to], x.method, &answerLimits)
+		if err != nil {
+			x.w.srv.log.Warn("endpoint sent an invalid answer", "pool", x.up.Name, "endpoint", x.ep.Address(), "error", err)
+			x.attemptFailed(failedProtocol)
+			return
+		}
+		if n == 0 {
+			x.keepHead(from, to)
+			return
+		}
+		from += n
+		if resp.Status >= 200 || resp.Status == 101 {
+			break
+		}
+		if !x.interim(resp) {
+			return
+		}
+		if from == to {
+			x.keepHead(from, to)
+			return
+		}
+	}
+	x.keepHead(to, to)
+	x.head(from, to)
+}
+
+// answerLimits bound the heads of answers. Endpoints are ours, and some set large cookies.
+var answerLimits = http1.Limits{Line: 16 << 10, Head: 64 << 10, Fields: 256}
+
+// keepHead keeps the part of a head for the next read; an empty part frees the buffer.
+func (x *exchange) keepHead(from, to int) {
+	u := x.u
+	if from == to {
+		x.w.bufs.put(u.in)
+		u.in = nil
+		return
+	}
+	if u.in == nil {
+		u.in = x.w.bufs.get(to - from)
+	}
+	u.in = x.w.bufs.add(u.in[:0], x.w.buf[from:to])
+}
+
+// interim passes on a 1xx answer, which a client of HTTP/1.0 does not know (RFC 9110 §15.2).
+func (x *exchange) interim(resp *http1.Response) bool {
+	if x.c.minor == 0 {
+		return true
+	}
+	x.w.head = x.appendAnswer(x.w.head[:0], resp)
+	if !x.c.send(x.w.head) {
+		x.c.lost()
+		return false
+	}
+	return true
+}
+
+// head handles the head of the final answer, which the worker has just parsed; w.buf[from:to] follows it.
+func (x *exchange) head(from, to int) {
+	w, resp := x.w, &x.w.resp
+	now := w.loop.Now()
+	x.first = now
+	x.awaiting = false
+	x.ep.Answered(now, now-x.sent)
+	x.phase = phaseBody
+	x.stallBy = 0
+	if x.retryStatus(resp, from, to) {
+		return
+	}
+	x.status = resp.Status
+	x.answered = true
+	x.ansAlive = resp.KeepAlive
+	if a := &x.set.Affinity; a.Application {
+		x.up.learn(a, resp, x.ep, now)
+	}
+	if resp.Status == 101 {
+		x.switchProtocol(from, to)
+		return
+	}
+	mode := http1.Verbatim
+	switch {
+	case x.c.minor == 0 && resp.Framing == http1.FramingChunked:
+		mode, x.keepAlive = http1.Decode, false
+	case resp.Framing == http1.FramingClose && x.c.minor > 0:
+		x.chunker = true
+	case resp.Framing == http1.FramingClose:
+		x.keepAlive = false
+	}
+	x.ansBody.Reset(resp.Framing, resp.Length, mode)
+	if x.lis.draining(x.w) {
+		x.keepAlive = false
+	}
+	w.head = x.appendAnswer(w.head[:0], resp)
+	x.enter(phaseBody, x.set.IdleIO)
+	x.body(w.head, from, to)
+}
+
+// retryStatus makes another attempt if the status asks for one and the policy allows it.
+func (x *exchange) retryStatus(resp *http1.Response, from, to int) bool {
+	if resp.Status < 500 && resp.Status != 429 && resp.Status != 425 {
+		return false
+	}
+	r := &x.route.Retry
+	if !r.Retries(retry.Status, resp.Status) || x.attempts >= r.Attempts || !x.retained ||
+		!x.method.Idempotent() || !x.reqBody.Done() || x.up.Pool.Available(x.w.loop.Now()) <= 1 || !x.afford() {
+		return false
+	}
+	x.t.stats.status[statusClass(resp.Status)].Add(1)
+	x.ansBody.Reset(resp.Framing, resp.Length, http1.Verbatim)
+	_, used, err := x.ansBody.Pass(x.w.buf[from:to])
+	u := x.u
+	x.u = nil
+	x.giveBack(balance.Outcome{Result: balance.ServerError, Latency: x.first - x.sent, Status: resp.Status})
+	if err == nil && used == to-from && x.ansBody.Done() && resp.KeepAlive {
+		u.release(x.set.MaxIdle)
+	} else {
+		u.close()
+	}
+	x.again(failedProtocol, false)
+	return true
+}
+
+// body passes w.buf[from:to] on to the client, behind a head if there is one.
+func (x *exchange) body(head []byte, from, to int) {
+	w := x.w
+	keep, used, err := x.ansBody.Pass(w.buf[from:to])
+	x.bytesOut = x.ansBody.Received()
+	if err != nil && head != nil {
+		x.answered = false
+		x.attemptFailed(failedProtocol)
+		return
+	}
+	end := from + keep
+	extra := used < to-from
+	if x.ansBody.Done() {
+		end += copy(w.buf[end:], x.ansBody.Tail())
+	}
+	if x.chunker && keep > 0 {
+		w.chunk = http1.AppendChunkSize(w.chunk[:0], keep)
+		if head == nil {
+			head = w.chunk
+		} else {
+			w.head = append(head, w.chunk...)
+			head = w.head
+		}
+		end += copy(w.buf[end:], "\r\n")
+	}
+	if len(head) > from {
+		if !x.c.send(head) {
+			x.c.lost()
+			return
+		}
+		head = nil
+	}
+	copy(w.buf[from-len(head):], head)
+	if !x.c.send(w.buf[from-len(head) : end]) {
+		x.c.lost()
+		return
+	}
+	switch {
+	case err != nil:
+		x.settle(failedProtocol, false)
+		x.abort()
+	case x.ansBody.Done():
+		x.complete(x.ansAlive && !extra)
+	}
+}
+
+// complete is called when the endpoint's answer has come in whole.
+func (x *exchange) complete(reusable bool) {
+	u := x.u
+	x.u = nil
+	x.done = true
+	reusable = reusable && x.reqBody.Done() && x.reqAt == len(x.req) && !u.readable
+	o := balance.Outcome{Result: balance.OK, Latency: x.first - x.sent, Status: x.status}
+	if x.status >= 500 {
+		o.Result = balance.ServerError
+	}
+	x.t.stats.status[statusClass(x.status)].Add(1)
+	x.t.stats.latency.observe(o.Latency)
+	x.giveBack(o)
+	if reusable {
+		u.release(x.set.MaxIdle)
+	} else {
+		u.close()
+	}
+	if len(x.c.out) == 0 {
+		x.end()
+	}
+}
+
+// endpointEnded is the end of the endpoint's stream; e is 0 if it closed in order.
+func (x *exchange) endpointEnded(e unix.Errno) {
+	switch {
+	case x.tunnel:
+		x.upEnded = true
+		if len(x.c.out) == 0 {
+			loop.ShutdownWrite(x.c.fd)
+		}
+		x.endTunnel()
+	case !x.answered:
+		x.attemptFailed(failedReset)
+	case e == 0 && x.ansBody.End() == nil:
+		if x.chunker && !x.c.send(lastChunk) {
+			x.c.lost()
+			return
+		}
+		x.complete(false)
+	default:
+		x.settle(failedReset, false)
+		x.abort()
+	}
+}
+
+var lastChunk = []byte("0\r\n\r\n")
+
+// switchProtocol begins the tunnel after a 101. What either side has already sent goes first.
+func (x *exchange) switchProtocol(from, to int) {
+	w := x.w
+	x.tunnel, x.keepAlive, x.retained = true, false, false
+	x.req, x.reqAt = x.req[:0], 0
+	w.head = x.appendAnswer(w.head[:0], &w.resp)
+	x.enter(phaseBody, x.set.Tunnel)
+	x.total = 0
+	x.rearm()
+	ok := x.c.send(w.head)
+	if ok && to > from {
+		x.bytesOut += int64(to - from)
+		ok = x.c.send(w.buf[from:to])
+	}
+	if !ok {
+		x.c.lost()
+		return
+	}
+	if in := x.c.in; in != nil {
+		x.c.in, x.c.unparsed = nil, false
+		x.bytesIn += int64(len(in))
+		x.forwardBytes(in)
+		w.bufs.put(in)
+	}
+	x.c.watch()
+	if x.u != nil {
+		x.c.pump()
+	}
+}
+
+// endTunnel ends a tunnel once both directions have ended and everything is delivered.
+func (x *exchange) endTunnel() {
+	if !x.upEnded || len(x.c.out) > 0 || x.reqAt < len(x.req) || !(x.c.peerDone && !x.c.readable) {
+		return
+	}
+	x.done = true
+	x.t.stats.status[statusClass(x.status)].Add(1)
+	x.giveBack(balance.Outcome{Result: balance.OK, Latency: x.first - x.sent, Status: x.status})
+	x.end()
+}
+
+func statusClass(status int) int {
+	if c := status / 100; c >= 1 && c <= 5 {
+		return c
+	}
+	return 0
+}

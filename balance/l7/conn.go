@@ -1,0 +1,185 @@
+package l7
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/internal/loop"
+)
+
+// A target is an endpoint as one worker sees it: its idle connections and its counters.
+type target struct {
+	w     *worker
+	ep    *balance.Endpoint
+	addr  sockaddr
+	idle  []*conn // the last is the one used last, and the first to be used again
+	stats *endpointCounters
+	used  time.Duration // when it was last looked up
+
+	keepAlive time.Duration // how long a connection may be idle
+}
+
+// A conn is a connection to an endpoint. While it is idle it holds no buffer and x is nil.
+type conn struct {
+	t    *target
+	fd   int
+	tok  loop.Token
+	x    *exchange
+	in   []byte // part of the head of an answer
+	idle time.Duration
+
+	connecting bool
+	reused     bool
+	readable   bool
+	peerDone   bool
+	closed     bool
+}
+
+// take returns an idle connection, or nil. It prefers the one used last, which is the likeliest to be alive.
+func (t *target) take(probe bool) *conn {
+	for n := len(t.idle); n > 0; n = len(t.idle) {
+		u := t.idle[n-1]
+		t.idle[n-1] = nil
+		t.idle = t.idle[:n-1]
+		if probe && !u.alive() {
+			u.close()
+			continue
+		}
+		u.reused = true
+		t.stats.reuses.Add(1)
+		return u
+	}
+	return nil
+}
+
+// alive asks the kernel whether the endpoint has closed a connection whose end the loop has not seen yet. It
+// is worth a system call for requests that must not be sent twice.
+func (u *conn) alive() bool {
+	var b [1]byte
+	_, _, err := unix.Recvfrom(u.fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == unix.EAGAIN
+}
+
+// dial opens a connection. It is usually still being established when dial returns.
+func (t *target) dial() (*conn, unix.Errno) {
+	fd, err := unix.Socket(t.addr.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, errno(err)
+	}
+	if t.addr.family != unix.AF_UNIX {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+	u := &conn{t: t, fd: fd, connecting: true}
+	if e := t.addr.connect(fd); e != 0 && e != unix.EINPROGRESS {
+		loop.Close(fd)
+		return nil, e
+	}
+	tok, err := t.w.loop.Add(fd, u, loop.Readable|loop.Writable|loop.PeerDone)
+	if err != nil {
+		loop.Close(fd)
+		return nil, errno(err)
+	}
+	u.tok = tok
+	t.stats.connects.Add(1)
+	t.stats.connections.Add(1)
+	return u, 0
+}
+
+// release makes a connection idle, or closes it when there are enough.
+func (u *conn) release(maxIdle int) {
+	u.x = nil
+	t := u.t
+	if u.peerDone || maxIdle > 0 && len(t.idle) >= maxIdle {
+		u.close()
+		return
+	}
+	u.idle = t.w.loop.Now()
+	t.idle = append(t.idle, u)
+}
+
+func (u *conn) close() {
+	if u.closed {
+		return
+	}
+	u.closed = true
+	u.x = nil
+	u.t.w.loop.Remove(u.tok)
+	loop.Close(u.fd)
+	u.t.stats.connections.Add(-1)
+	u.t.w.bufs.put(u.in)
+	u.in = nil
+}
+
+// drop takes an idle connection out and closes it.
+func (t *target) drop(u *conn) {
+	for i, v := range t.idle {
+		if v == u {
+			t.idle = append(t.idle[:i], t.idle[i+1:]...)
+			break
+		}
+	}
+	u.close()
+}
+
+// expire closes the connections that have been idle since before the given time.
+func (t *target) expire(before time.Duration) {
+	n := 0
+	for n < len(t.idle) && t.idle[n].idle < before {
+		t.idle[n].close()
+		n++
+	}
+	if n > 0 {
+		t.idle = append(t.idle[:0], t.idle[n:]...)
+	}
+}
+
+// Ready implements loop.Handler.
+func (u *conn) Ready(ev loop.Events) {
+	x := u.x
+	if x == nil {
+		// Whatever an idle connection has to say, no request was sent that it could be the answer to. Only
+		// the news that it can be written to, which is old, is harmless.
+		if ev&^loop.Writable != 0 {
+			u.t.drop(u)
+		}
+		return
+	}
+	if u.connecting {
+		if ev&(loop.Failed|loop.Hangup) != 0 {
+			x.attemptFailed(failedConnect)
+			return
+		}
+		if ev&loop.Writable == 0 {
+			return
+		}
+		u.connected()
+	}
+	if ev&loop.PeerDone != 0 {
+		u.peerDone = true
+	}
+	if ev&(loop.Readable|loop.PeerDone|loop.Hangup|loop.Failed) != 0 {
+		u.readable = true
+	}
+	if ev&loop.Writable != 0 {
+		x.flush()
+	}
+	if u.readable && u.x == x {
+		x.pump()
+	}
+}
+
+func (u *conn) connected() {
+	u.connecting = false
+	u.x.connected()
+}
+
+func errno(err error) unix.Errno {
+	var e unix.Errno
+	if errors.As(err, &e) {
+		return e
+	}
+	return unix.EIO
+}

@@ -1,0 +1,198 @@
+package l7
+
+import (
+	"time"
+
+	"github.com/trivet-ha/trivet/balance"
+)
+
+// rateGrace is how long a client may take to come up to the minimum rate of a body.
+const rateGrace = 10 * time.Second
+
+// enter begins a phase that ends in limit at the latest; 0 is no limit.
+func (x *exchange) enter(p phase, limit time.Duration) {
+	x.phase = p
+	x.phaseBy = 0
+	if limit > 0 {
+		x.phaseBy = x.w.loop.Now() + limit
+	}
+	x.rearm()
+}
+
+// rearm sets the timer to the nearest of the exchange's deadlines.
+func (x *exchange) rearm() {
+	by := earliest(earliest(x.total, x.phaseBy), x.stallBy)
+	if t := &x.lis.Timeouts; len(x.c.out) > 0 && t.WriteIdle > 0 {
+		by = earliest(by, x.c.progress+t.WriteIdle)
+	} else if x.uploading() {
+		if t.BodyIdle > 0 {
+			by = earliest(by, x.moved+t.BodyIdle)
+		}
+		if t.MinRate > 0 {
+			by = earliest(by, x.w.loop.Now()+rateGrace)
+		}
+	}
+	if by == 0 {
+		x.w.loop.Disarm(&x.timer)
+		return
+	}
+	x.w.loop.Arm(&x.timer, x, by)
+}
+
+func earliest(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// uploading reports whether the exchange waits for bytes of the client's body.
+func (x *exchange) uploading() bool { return !x.tunnel && x.u != nil && x.wantsClient() }
+
+// Expire implements loop.Expirer: one of the deadlines has passed, or a connection is looked at because it
+// has been quiet for a while.
+func (x *exchange) Expire(now time.Duration) {
+	x.c.watch() // from now on it matters whether the client is still there
+	if x.c.x != x {
+		return
+	}
+	t := &x.lis.Timeouts
+	switch {
+	case x.total > 0 && now >= x.total:
+		x.late()
+	case len(x.c.out) > 0 && t.WriteIdle > 0 && now >= x.c.progress+t.WriteIdle:
+		x.c.lost()
+	case x.uploading() && x.tooSlow(now):
+		x.status = 408
+		x.giveBack(balance.Outcome{Result: balance.Canceled})
+		x.failBroken(408, "the body did not arrive in time")
+	case x.stallBy > 0 && now >= x.stallBy && x.phase == phaseAnswer:
+		x.lookForStall(now)
+	case x.phaseBy > 0 && now >= x.phaseBy:
+		x.phaseOver(now)
+	default:
+		x.rearm()
+	}
+}
+
+func (x *exchange) tooSlow(now time.Duration) bool {
+	t := &x.lis.Timeouts
+	if t.BodyIdle > 0 && now >= x.moved+t.BodyIdle {
+		return true
+	}
+	took := now - x.start
+	return t.MinRate > 0 && took >= rateGrace && float64(x.bytesIn) < float64(t.MinRate)*took.Seconds()
+}
+
+// late is the end of the time that the route gives a whole request.
+func (x *exchange) late() {
+	if x.queueing && !x.leaveQueue() {
+		return
+	}
+	if x.phase == phaseAnswer || x.phase == phaseConnect {
+		x.settle(failedTimeout, false)
+	} else {
+		x.giveBack(balance.Outcome{Result: balance.Canceled})
+	}
+	x.failBroken(504, "the request took too long")
+}
+
+// failBroken answers with an error if nothing was answered yet, and cuts the answer off if something was.
+func (x *exchange) failBroken(status int, text string) {
+	if x.u != nil {
+		x.u.close()
+		x.u = nil
+	}
+	if x.answered {
+		x.abort()
+		return
+	}
+	x.fail(status, text)
+}
+
+// lookForStall moves the request elsewhere if its endpoint has stopped answering altogether.
+func (x *exchange) lookForStall(now time.Duration) {
+	stalled := x.up.Pool.CheckStall(x.ep, x.sent, now)
+	movable := x.retained && x.reqBody.Done() && x.method.Idempotent()
+	if stalled && movable && x.attempts < x.route.Retry.Attempts && x.up.Pool.Available(now) > 0 {
+		x.attemptFailed(failedStall)
+		return
+	}
+	x.stallBy = now + x.ep.StallAfter()/2
+	x.rearm()
+}
+
+// phaseOver is the end of the time that the present phase may take.
+func (x *exchange) phaseOver(now time.Duration) {
+	switch x.phase {
+	case phaseQueue:
+		if x.leaveQueue() {
+			x.up.counters.queueLate.Add(1)
+			x.fail(503, "no endpoint became free in time")
+		}
+	case phaseBackoff:
+		x.repick()
+	case phaseConnect:
+		x.attemptFailed(failedConnect)
+	case phaseAnswer:
+		if x.uploading() { // the endpoint's time begins when it has the whole request
+			x.phaseBy = 0
+			x.rearm()
+			return
+		}
+		x.attemptFailed(failedTimeout)
+	case phaseBody:
+		x.idle(now)
+	}
+}
+
+// idle looks whether an answer or tunnel has really been quiet for its limit.
+func (x *exchange) idle(now time.Duration) {
+	limit := x.set.IdleIO
+	if x.tunnel {
+		limit = x.set.Tunnel
+	}
+	if by := x.moved + limit; now < by || len(x.c.out) > 0 {
+		x.phaseBy = max(by, now+time.Second)
+		x.rearm()
+		return
+	}
+	if x.tunnel {
+		x.giveBack(balance.Outcome{Result: balance.OK, Latency: x.first - x.sent, Status: x.status})
+	} else {
+		x.settle(failedTimeout, false)
+	}
+	x.abort()
+}
+
+// leaveQueue takes the request out of its pool's queue. It reports false if an endpoint is already on its way.
+func (x *exchange) leaveQueue() bool {
+	if !x.up.Pool.Cancel(&x.waiter) {
+		x.phaseBy = 0
+		return false
+	}
+	x.queueing = false
+	return true
+}
+
+// bind makes the waiter call back into this use of the exchange.
+func (x *exchange) bind() {
+	w, life := x.w, x.life
+	up := x.up
+	x.waiter.Wake = func(ep *balance.Endpoint) {
+		posted := w.loop.Post(func() {
+			if x.life != life || x.lost {
+				up.Pool.Done(ep, balance.Outcome{Result: balance.Canceled}, w.loop.Now())
+				if x.life == life {
+					x.end()
+				}
+				return
+			}
+			x.queueing = false
+			x.attempt(ep)
+		})
+		if !posted {
+			up.Pool.Done(ep, balance.Outcome{Result: balance.Canceled}, w.srv.now())
+		}
+	}
+}

@@ -23,7 +23,7 @@ const (
 	// Random chooses at random and ignores the weights.
 	Random Algorithm = "random"
 	// LeastRequest chooses the endpoint with the fewest requests in flight per
-	// weight. Up to 32 endpoints are all compared; of more, four are drawn by
+	// weight. Up to 32 endpoints are all compared; of more, three are drawn by
 	// weight and compared, which comes close and costs the same for any number.
 	LeastRequest Algorithm = "least_request"
 	// P2C draws two endpoints by weight and prefers the one with the lower

@@ -65,10 +65,10 @@ type Endpoint struct {
 	// What every request reads or writes, on one cache line.
 	inFlight atomic.Int64
 	limit    atomic.Int64 // of inFlight, by configuration and probation
-	latency  peakLatency
-	stall    silence
 	gate     atomic.Uint32
 	weight   atomic.Uint32
+	latency  peakLatency
+	stall    silence
 
 	record  *outlier.Record
 	pool    *Pool

@@ -4,7 +4,7 @@ const (
 	// compareAll is the number of members up to which LeastRequest compares all.
 	compareAll = 32
 	// compareSome is how many it draws of more.
-	compareSome = 4
+	compareSome = 3
 )
 
 // leastRequest returns the member with the fewest requests in flight per weight.

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 )
@@ -16,10 +17,14 @@ const (
 
 // ring is points on a circle of 2^64, in order, each owned by a member.
 type ring struct {
-	hashes []uint64
-	owners []uint16
+	points []point
 	guide  []uint32 // by the leading bits of a hash: the first point from there on
 	shift  uint
+}
+
+type point struct {
+	hash  uint64
+	owner uint16
 }
 
 func newRing(members []*Endpoint, weights []uint64, size int) ring {
@@ -30,10 +35,6 @@ func newRing(members []*Endpoint, weights []uint64, size int) ring {
 	var total uint64
 	for _, w := range weights {
 		total += w
-	}
-	type point struct {
-		hash  uint64
-		owner uint16
 	}
 	points := make([]point, 0, size+len(members))
 	for i, e := range members {
@@ -47,33 +48,22 @@ func newRing(members []*Endpoint, weights []uint64, size int) ring {
 		}
 	}
 	slices.SortFunc(points, func(a, b point) int {
-		switch {
-		case a.hash != b.hash:
-			if a.hash < b.hash {
-				return -1
-			}
-			return 1
-		case members[a.owner].address < members[b.owner].address: // the same on every node
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(a.hash, b.hash),
+			cmp.Compare(members[a.owner].address, members[b.owner].address)) // the same on every node
 	})
-	r := ring{hashes: make([]uint64, len(points)), owners: make([]uint16, len(points))}
-	for i, p := range points {
-		r.hashes[i], r.owners[i] = p.hash, p.owner
-	}
+	r := ring{points: points}
 	r.index()
 	return r
 }
 
 // index builds the guide, with about one entry for each point.
 func (r *ring) index() {
-	width := uint(bits.Len(uint(len(r.hashes))))
+	width := uint(bits.Len(uint(len(r.points))))
 	r.shift = 64 - width
 	r.guide = make([]uint32, 1<<width)
 	at := 0
 	for b := range r.guide {
-		for at < len(r.hashes) && r.hashes[at]>>r.shift < uint64(b) {
+		for at < len(r.points) && r.points[at].hash>>r.shift < uint64(b) {
 			at++
 		}
 		r.guide[b] = uint32(at)
@@ -83,10 +73,10 @@ func (r *ring) index() {
 // find returns the index of the first point at or after h, around the circle.
 func (r *ring) find(h uint64) int {
 	i := int(r.guide[h>>r.shift])
-	for i < len(r.hashes) && r.hashes[i] < h {
+	for i < len(r.points) && r.points[i].hash < h {
 		i++
 	}
-	if i == len(r.hashes) {
+	if i == len(r.points) {
 		return 0
 	}
 	return i
@@ -100,19 +90,19 @@ func (s *search) onRing(g *group) int {
 	inFlight := float64(max(1, s.pool.inFlight.Load())) // this request included
 	perWeight := s.view.config.LoadFactor * inFlight / float64(max(1, g.weight))
 	fallback := -1
-	for range min(maxRingSteps, len(r.owners)) {
-		i := int(r.owners[at])
+	for range min(maxRingSteps, len(r.points)) {
+		i := int(r.points[at].owner)
 		e := g.members[i]
 		if s.admits(e) {
 			// Within the bound rounded up: strictly fewer than it before this one.
-			if float64(e.inFlight.Load()) < perWeight*float64(g.table.weights[i]) {
+			if float64(e.inFlight.Load()) < perWeight*float64(e.weight.Load()) {
 				return i
 			}
 			if fallback < 0 {
 				fallback = i
 			}
 		}
-		if at++; at == len(r.owners) {
+		if at++; at == len(r.points) {
 			at = 0
 		}
 	}

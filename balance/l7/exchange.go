@@ -41,6 +41,7 @@ type exchange struct {
 	attempts  int
 	stales    int // attempts that only found a dead connection
 	tried     []*balance.Endpoint
+	hash      uint64
 	waiter    balance.Waiter
 	queueing  bool // the waiter is with the pool
 	keepAlive bool // the client's connection goes on after this
@@ -170,7 +171,7 @@ func (x *exchange) forward() {
 		x.preferred = p.Prefer
 	}
 	p.Hash = x.set.Hash.of(q, x.w.host, x.source)
-	x.waiter.Hash = p.Hash
+	x.hash = p.Hash
 	body := x.req
 	x.req = x.w.bufs.get(len(body) + 1024)
 	x.req = x.appendRequest(x.req)
@@ -526,7 +527,7 @@ func (x *exchange) repick() {
 		x.retrying = false
 		x.budget().Done()
 	}
-	x.w.pick = balance.Request{Hash: x.waiter.Hash, Tried: x.tried}
+	x.w.pick = balance.Request{Hash: x.hash, Tried: x.tried}
 	x.pick(&x.w.pick)
 }
 

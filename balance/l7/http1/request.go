@@ -29,9 +29,12 @@ type Request struct {
 	Target []byte
 	Path   []byte // of Target
 	Query  []byte // of Target, without '?'; nil if it has none
-	Host   []byte // host and optional port, checked, as sent; nil for HTTP/1.0 without Host
+	Host   []byte // host and optional port, checked, as sent; nil in HTTP/1.0 if there is none
 
-	Fields  []Field
+	// Fields may hold no Host in HTTP/1.0 (see Has): whoever forwards the
+	// request as HTTP/1.1 must add one then.
+	Fields []Field
+
 	Framing Framing // never FramingClose
 	Length  int64   // with FramingLength; else 0
 
@@ -292,16 +295,4 @@ func (r *Request) concludeExpect(s *section) rule {
 	}
 	r.Expect = true
 	return none
-}
-
-// concludeTrailer: only a chunked body has trailers that could be announced.
-func (s *section) concludeTrailer(f Framing) rule {
-	if !s.has(Trailer) {
-		return none
-	}
-	if f != FramingChunked {
-		s.drop(Trailer)
-		return none
-	}
-	return s.checkTrailerNames()
 }

@@ -282,25 +282,37 @@ func (s *section) drop(n Name) {
 	}
 }
 
-// checkTrailerNames looks at what the Trailer fields announce (RFC 9110
-// §6.6.2). It serves for nothing but logs and hints here, so only what net/http
-// and others stumble over is refused.
-func (s *section) checkTrailerNames() rule {
+// concludeTrailer looks at the Trailer fields (RFC 9110 §6.6.2). They are
+// about a chunked body, and only a hint: what really comes is judged line by
+// line. Framing fields among the names are refused, as by net/http.
+func (s *section) concludeTrailer(f Framing) rule {
+	if !s.has(Trailer) {
+		return none
+	}
+	if f != FramingChunked {
+		s.drop(Trailer)
+	}
+	if !s.has(TransferEncoding) {
+		return none
+	}
 	for _, f := range s.fields {
-		if f.Known != Trailer {
-			continue
-		}
-		for v := f.Value; len(v) > 0; {
-			var name []byte
-			name, v = nextElement(v)
-			if len(name) == 0 {
-				continue
-			}
-			switch Lookup(name) {
-			case ContentLength, TransferEncoding, Trailer:
-				return trailerNames
-			}
+		if f.Known == Trailer && namesFraming(f.Value) {
+			return trailerNames
 		}
 	}
 	return none
+}
+
+// namesFraming reports whether a list of names holds one that decides where a
+// body ends.
+func namesFraming(v []byte) bool {
+	for len(v) > 0 {
+		var name []byte
+		name, v = nextElement(v)
+		switch Lookup(name) {
+		case ContentLength, TransferEncoding, Trailer:
+			return true
+		}
+	}
+	return false
 }

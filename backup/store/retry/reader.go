@@ -79,7 +79,7 @@ func (r *reader) try(p []byte) (n int, ended bool, err error) {
 // short reports whether the file really ends before the bytes that were asked for: then nothing is
 // gained by opening it again.
 func (r *reader) short() bool {
-	info, err := r.w.next.Stat(r.ctx, r.h)
+	info, err := r.w.Stat(r.ctx, r.h)
 	return err == nil && r.left >= 0 && info.SizeBytes < r.offset+r.left
 }
 

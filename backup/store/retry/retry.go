@@ -99,8 +99,11 @@ func Do(ctx context.Context, c Config, what string, f func() error) error {
 		if err == nil {
 			return nil
 		}
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			return fmt.Errorf("%w after: %w", cause, err)
+		}
 		pause := c.wait(failed)
-		if failed >= c.Attempts || IsPermanent(err) || ctx.Err() != nil || time.Since(begin)+pause > c.Total {
+		if failed >= c.Attempts || IsPermanent(err) || time.Since(begin)+pause > c.Total {
 			if failed > 1 {
 				return fmt.Errorf("%w (attempt %d)", err, failed)
 			}

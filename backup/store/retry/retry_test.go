@@ -164,7 +164,7 @@ func TestABrokenReaderGoesOnWhereItStopped(t *testing.T) {
 	if err := mem.Save(t.Context(), h, data); err != nil {
 		t.Fatal(err)
 	}
-	s := New(&flaky{Store: mem}, Config{First: time.Nanosecond, Attempts: 3})
+	s := New(&flaky{Store: mem}, Config{First: time.Nanosecond, Longest: time.Microsecond, Attempts: 4})
 	for _, length := range []int64{-1, 10_500, 9_999} {
 		r, err := s.Open(t.Context(), h, 0, length)
 		if err != nil {
@@ -191,6 +191,6 @@ func TestABrokenReaderGoesOnWhereItStopped(t *testing.T) {
 func TestAFlakyStoreKeepsItsPromises(t *testing.T) {
 	storetest.Run(t, storetest.Options{LargeBytes: 200_000, Files: 100}, func(*testing.T) storetest.Opener {
 		mem := storetest.NewMemory()
-		return func() store.Store { return New(&flaky{Store: mem}, Config{First: time.Nanosecond, Attempts: 200}) }
+		return func() store.Store { return New(&flaky{Store: mem}, Config{First: time.Nanosecond, Longest: time.Microsecond, Attempts: 200}) }
 	})
 }

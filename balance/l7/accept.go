@@ -23,13 +23,16 @@ type binding struct {
 
 func (b *binding) listener() *Listener { return b.current.Load() }
 
+// full reports whether new connections have to wait in the kernel's queue until one ends.
+func (b *binding) full() bool {
+	limit := b.listener().MaxConns
+	return limit > 0 && b.stats.open.Load() >= int64(limit)
+}
+
 // enter counts a connection in, or says why it may not come in.
 func (b *binding) enter(a netip.Addr) (refusal, bool) {
 	l := b.listener()
-	if n := b.stats.open.Add(1); l.MaxConns > 0 && n > int64(l.MaxConns) {
-		b.stats.open.Add(-1)
-		return refusedFull, false
-	}
+	b.stats.open.Add(1)
 	if len(l.Trusted) == 0 && !l.Access.Permits(a) { // behind proxies, only the request tells who it is
 		b.stats.open.Add(-1)
 		return refusedAccess, false
@@ -64,30 +67,30 @@ func (b *binding) leave(a netip.Addr) {
 	}
 }
 
-// An acceptor takes new connections from one socket for one worker.
+// An acceptor takes the new connections of one listener for one worker. Usually it has one descriptor; with
+// sockets from a process that had more workers, several.
 type acceptor struct {
-	w   *worker
-	b   *binding
-	fd  int
-	tok loop.Token
-	sa  unix.RawSockaddrAny
-
+	w     *worker
+	b     *binding
+	fds   []int
+	doors []*door
 	retry loop.Timer
 }
 
-// acceptAgain is the pause after a connection could not be accepted for want of descriptors or memory.
-const acceptAgain = 50 * time.Millisecond
-
-// Expire implements loop.Expirer.
-func (a *acceptor) Expire(time.Duration) {
-	if a.tok.Valid() {
-		a.Ready(loop.Readable)
-	}
+// A door is one listening descriptor.
+type door struct {
+	a   *acceptor
+	fd  int
+	tok loop.Token
 }
 
 const (
 	// acceptMax connections are taken before those that are there have their turn.
 	acceptMax = 64
+
+	// acceptAgain is the pause after a connection could not be accepted, because the listener has as many as
+	// it may, or for want of descriptors or memory.
+	acceptAgain = 20 * time.Millisecond
 
 	// uneven is how many more connections than the emptiest worker one may have before it hands new ones
 	// over. The kernel spreads connections by a hash, which is uneven for few long-lived ones; moving one
@@ -95,25 +98,67 @@ const (
 	uneven = 2
 )
 
+// open begins to accept.
+func (a *acceptor) open() {
+	for _, fd := range a.fds {
+		d := &door{a: a, fd: fd}
+		tok, err := a.w.loop.Add(fd, d, loop.Readable)
+		if err != nil {
+			a.w.srv.log.Error("listener is deaf", "listener", a.b.name, "error", err)
+			continue
+		}
+		d.tok = tok
+		a.doors = append(a.doors, d)
+		d.Ready(loop.Readable)
+	}
+}
+
+// stop takes what is queued and accepts no more.
+func (a *acceptor) stop() {
+	a.w.loop.Disarm(&a.retry)
+	for _, d := range a.doors {
+		d.Ready(loop.Readable)
+		a.w.loop.Unwatch(d.fd, d.tok)
+	}
+	a.w.loop.Disarm(&a.retry)
+	a.doors = nil
+}
+
+// Expire implements loop.Expirer.
+func (a *acceptor) Expire(time.Duration) {
+	for _, d := range a.doors {
+		d.Ready(loop.Readable)
+	}
+}
+
 // Ready implements loop.Handler.
-func (a *acceptor) Ready(loop.Events) {
+func (d *door) Ready(loop.Events) {
+	a := d.a
+	var sa unix.RawSockaddrAny
 	for range acceptMax {
-		fd, e := loop.Accept(a.fd, &a.sa)
+		if a.b.full() {
+			a.b.stats.full.Add(1)
+			a.pause()
+			return
+		}
+		fd, e := loop.Accept(d.fd, &sa)
 		switch e {
 		case 0:
-			a.place(fd, peerOf(&a.sa))
+			a.place(fd, peerOf(&sa))
 		case unix.EAGAIN:
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			a.w.srv.log.Error("no connection can be accepted", "listener", a.b.name, "error", e)
 			a.w.srv.exhausted.Add(1)
-			a.w.loop.Arm(&a.retry, a, a.w.loop.Now()+acceptAgain)
+			a.pause()
 			return
 		default: // the connection died in the queue
 		}
 	}
-	a.w.loop.Again(a.tok, loop.Readable)
+	a.w.loop.Again(d.tok, loop.Readable)
 }
+
+func (a *acceptor) pause() { a.w.loop.Arm(&a.retry, a, a.w.loop.Now()+acceptAgain) }
 
 // place gives a new connection to the worker that should have it.
 func (a *acceptor) place(fd int, peer netip.AddrPort) {

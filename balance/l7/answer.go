@@ -173,12 +173,10 @@ func (x *exchange) head(from, to int) {
 
 // retryStatus makes another attempt if the status asks for one and the policy allows it.
 func (x *exchange) retryStatus(resp *http1.Response, from, to int) bool {
-	if resp.Status < 500 && resp.Status != 429 && resp.Status != 425 {
+	if resp.Status < 400 || !x.route.Retry.Wants(x.attempts, retry.Status, resp.Status) {
 		return false
 	}
-	r := &x.route.Retry
-	if !r.Retries(retry.Status, resp.Status) || x.attempts >= r.Attempts || !x.retained ||
-		!x.method.Idempotent() || !x.reqBody.Done() || x.up.Pool.Available(x.w.loop.Now()) <= 1 || !x.afford() {
+	if !x.retained || !x.method.Idempotent() || !x.reqBody.Done() || x.up.Pool.Available(x.w.loop.Now()) <= 1 || !x.afford() {
 		return false
 	}
 	x.t.stats.status[statusClass(resp.Status)].Add(1)
@@ -192,7 +190,7 @@ func (x *exchange) retryStatus(resp *http1.Response, from, to int) bool {
 	} else {
 		u.close()
 	}
-	x.again(failedProtocol, false)
+	x.again(retry.Status, false)
 	return true
 }
 

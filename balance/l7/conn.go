@@ -14,12 +14,11 @@ import (
 type target struct {
 	w     *worker
 	ep    *balance.Endpoint
+	set   *UpstreamSettings // in force when addr was found
 	addr  sockaddr
 	idle  []*conn // the last is the one used last, and the first to be used again
 	stats *endpointCounters
 	used  time.Duration // when it was last looked up
-
-	keepAlive time.Duration // how long a connection may be idle
 }
 
 // A conn is a connection to an endpoint. While it is idle it holds no buffer and x is nil.

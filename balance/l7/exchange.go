@@ -54,7 +54,6 @@ type exchange struct {
 	done      bool // the endpoint's answer is complete
 	ansAlive  bool // the endpoint keeps the connection
 	awaiting  bool // the endpoint has been told that it owes an answer
-	retrying  bool // a retry that the budget counts is being prepared
 	logging   bool // what is being built is a log line
 	readMax   int
 	status    int
@@ -429,7 +428,7 @@ func (x *exchange) attemptFailed(f failure) {
 		return
 	}
 	if x.mayRetry(f, stale) {
-		x.again(f, stale)
+		x.again(reasonOf[f], stale)
 		return
 	}
 	switch f {
@@ -472,7 +471,7 @@ func (x *exchange) giveBack(o balance.Outcome) {
 	}
 }
 
-var conditionOf = [failureKinds]retry.Condition{
+var reasonOf = [failureKinds]retry.When{
 	failedConnect:  retry.Connect,
 	failedReset:    retry.Reset,
 	failedTimeout:  retry.Timeout,
@@ -491,22 +490,21 @@ func (x *exchange) mayRetry(f failure, stale bool) bool {
 		x.stales++
 		return x.stales <= staleMax
 	}
-	return x.attempts < x.route.Retry.Attempts && x.route.Retry.Retries(conditionOf[f], 0) && x.afford()
+	return x.route.Retry.Wants(x.attempts, reasonOf[f], 0) && x.afford()
 }
 
 // afford takes a retry out of the budget.
 func (x *exchange) afford() bool {
 	b := x.budget()
-	if b == nil || b.TryRetry(x.w.loop.Now()) {
-		x.retrying = b != nil
+	if b == nil || b.Take(x.w.loop.Now()) {
 		return true
 	}
 	x.up.counters.noBudget.Add(1)
 	return false
 }
 
-// again makes another attempt: at once if another endpoint may do better, else after a back-off.
-func (x *exchange) again(f failure, stale bool) {
+// again makes another attempt, after the back-off that the policy wants.
+func (x *exchange) again(reason retry.When, stale bool) {
 	if stale {
 		x.attempts--
 	} else {
@@ -514,19 +512,17 @@ func (x *exchange) again(f failure, stale bool) {
 		x.counters().retries.Add(1)
 	}
 	x.reqAt = 0
-	if wait := x.route.Retry.Backoff(x.attempts, x.w.random()); !stale && wait > 0 && x.up.Pool.Available(x.w.loop.Now()) <= len(x.tried) {
-		x.enter(phaseBackoff, wait)
-		return
+	if !stale {
+		if wait := x.route.Retry.Backoff(x.attempts, reason, x.w.random()); wait > 0 {
+			x.enter(phaseBackoff, wait)
+			return
+		}
 	}
 	x.repick()
 }
 
 // repick picks for a further attempt. The request itself is no longer parsed; what matters of it was kept.
 func (x *exchange) repick() {
-	if x.retrying {
-		x.retrying = false
-		x.budget().Done()
-	}
 	x.w.pick = balance.Request{Hash: x.hash, Tried: x.tried}
 	x.pick(&x.w.pick)
 }

@@ -87,7 +87,7 @@ func (x *exchange) target() []byte {
 	switch {
 	case rw.Path != "":
 		path = []byte(rw.Path)
-	case rw.StripPrefix != "" && bytes.HasPrefix(path, []byte(rw.StripPrefix)):
+	case rw.StripPrefix != "" && underPrefix(path, rw.StripPrefix):
 		path = path[len(rw.StripPrefix):]
 		if len(path) == 0 || path[0] != '/' {
 			path = append([]byte{'/'}, path...)

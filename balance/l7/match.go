@@ -127,11 +127,19 @@ func (m *Match) pathMatches(path []byte) bool {
 	case m.Path != "":
 		return m.Path == string(path)
 	case m.PathPrefix != "":
-		return len(path) >= len(m.PathPrefix) && string(path[:len(m.PathPrefix)]) == m.PathPrefix
+		return underPrefix(path, m.PathPrefix)
 	case m.PathRegexp != nil:
 		return m.PathRegexp.Match(path)
 	}
 	return true
+}
+
+// underPrefix reports whether the path begins with the prefix, in whole segments.
+func underPrefix(path []byte, prefix string) bool {
+	if len(path) < len(prefix) || string(path[:len(prefix)]) != prefix {
+		return false
+	}
+	return len(path) == len(prefix) || prefix[len(prefix)-1] == '/' || path[len(prefix)] == '/'
 }
 
 func (m *Match) methodMatches(method []byte) bool {

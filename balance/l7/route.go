@@ -63,7 +63,7 @@ type Respond struct {
 type Match struct {
 	Hosts      []string // lower case; "*.example.com" matches any name below; empty matches all
 	Path       string
-	PathPrefix string
+	PathPrefix string // in whole segments: /api is not the beginning of /apix
 	PathRegexp *regexp.Regexp
 	Methods    []string
 	Headers    []FieldMatch

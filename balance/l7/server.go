@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,6 +22,10 @@ type Config struct {
 	Loops  int          // event loops; 0 is one for each processor
 	Origin time.Time    // of all times given to pools; the zero Time is now
 	Log    *slog.Logger // nil logs nothing
+
+	// Inherited are listening sockets from another process, by address, as its Sockets gave them. Apply uses
+	// them instead of opening new ones; CloseInherited closes what was not used.
+	Inherited map[string][]int
 }
 
 // A Server takes requests on its listeners and passes them to pools.
@@ -33,9 +38,10 @@ type Server struct {
 	exhausted atomic.Uint64 // times that no connection could be accepted for want of a resource
 	date      dateCache
 
-	mu       sync.Mutex
-	bindings map[string]*binding
-	sockets  map[string]*socket // by address
+	mu        sync.Mutex
+	bindings  map[string]*binding
+	sockets   map[string]*socket // by address
+	inherited map[string][]int
 }
 
 // New makes a server without listeners; see Apply.
@@ -52,6 +58,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		origin: cfg.Origin, log: cfg.Log, registry: newRegistry(cfg.Loops),
 		bindings: map[string]*binding{}, sockets: map[string]*socket{},
+		inherited: maps.Clone(cfg.Inherited),
 	}
 	for i := range cfg.Loops {
 		w, err := newWorker(s, i)
@@ -145,7 +152,7 @@ func (s *Server) open(want map[string]*Listener) (opened []*socket, err error) {
 		if s.sockets[address] != nil {
 			continue
 		}
-		sock, err := listen(address, len(s.workers))
+		sock, err := s.listen(address)
 		if err != nil {
 			for _, o := range opened {
 				o.close()
@@ -155,6 +162,61 @@ func (s *Server) open(want map[string]*Listener) (opened []*socket, err error) {
 		opened = append(opened, sock)
 	}
 	return opened, nil
+}
+
+// listen opens an address, or takes over what was inherited for it.
+func (s *Server) listen(address string) (*socket, error) {
+	fds := s.inherited[address]
+	if len(fds) == 0 {
+		return listen(address, len(s.workers))
+	}
+	delete(s.inherited, address)
+	return adopt(address, fds, len(s.workers))
+}
+
+// CloseInherited closes the inherited sockets that no listener wanted.
+func (s *Server) CloseInherited() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for address, fds := range s.inherited {
+		for _, fd := range fds {
+			loop.Close(fd)
+		}
+		delete(s.inherited, address)
+	}
+}
+
+// Sockets returns the listening descriptors by address, to be passed to another process. From then on this
+// process leaves the files of Unix sockets alone when it closes them.
+func (s *Server) Sockets() map[string][]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string][]int{}
+	for address, sock := range s.sockets {
+		sock.passed = true
+		all[address] = slices.Clone(sock.fds)
+	}
+	return all
+}
+
+// KeepSockets undoes Sockets when the other process did not come up.
+func (s *Server) KeepSockets() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sock := range s.sockets {
+		sock.passed = false
+	}
+}
+
+// Addr returns the address that a listener really has for one of its configured addresses; they differ for
+// port 0.
+func (s *Server) Addr(address string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sock := s.sockets[address]; sock != nil {
+		return sock.addr()
+	}
+	return ""
 }
 
 // swap is the one step in which a new configuration begins to hold.
@@ -199,7 +261,10 @@ func (s *Server) serve(sock *socket, b *binding) {
 			w.loop.Post(func() { a.b = b })
 			continue
 		}
-		a := &acceptor{w: w, b: b, fd: sock.fds[i%len(sock.fds)]}
+		a := &acceptor{w: w, b: b}
+		for j := i; j < len(sock.fds); j += len(s.workers) {
+			a.fds = append(a.fds, sock.fds[j])
+		}
 		sock.acceptors = append(sock.acceptors, a)
 		w.loop.Post(func() { a.open() })
 	}
@@ -276,25 +341,3 @@ func (s *Server) emptiest() *worker {
 // draining reports whether connections should be closed with their next answer: because the server ends, or
 // because their listener is gone.
 func (l *Listener) draining(w *worker) bool { return w.srv.draining.Load() || l.retired.Load() }
-
-// open begins to accept.
-func (a *acceptor) open() {
-	tok, err := a.w.loop.Add(a.fd, a, loop.Readable)
-	if err != nil {
-		a.w.srv.log.Error("listener is deaf", "listener", a.b.name, "error", err)
-		return
-	}
-	a.tok = tok
-	a.Ready(loop.Readable)
-}
-
-// stop takes what is queued and accepts no more.
-func (a *acceptor) stop() {
-	if !a.tok.Valid() {
-		return
-	}
-	a.Ready(loop.Readable)
-	a.w.loop.Disarm(&a.retry)
-	a.w.loop.Unwatch(a.fd, a.tok)
-	a.tok = loop.Token{}
-}

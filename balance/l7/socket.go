@@ -95,7 +95,7 @@ func listenTCP(ap netip.AddrPort) (int, error) {
 	}
 	options := []struct{ level, name, value int }{
 		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
-		{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1},
+		{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1},      // for the other workers
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},      // accepted sockets inherit it
 		{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1}, // wake up for requests, not for connections
 	}
@@ -172,7 +172,37 @@ func listenUnix(address, path string) (*socket, error) {
 	return &socket{address: address, fds: []int{fd}, path: path}, nil
 }
 
-// Addr returns the address that the socket really has, which differs from the one asked for with port 0.
+// adopt takes over descriptors from another process. If it had fewer workers than this one, the rest is
+// opened: sockets that share an address share its connections.
+func adopt(address string, fds []int, workers int) (*socket, error) {
+	s := &socket{address: address, fds: fds}
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	if isUnix {
+		s.path = path
+	}
+	for _, fd := range fds {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, fmt.Errorf("take over %s: %w", address, err)
+		}
+		unix.CloseOnExec(fd)
+	}
+	for !isUnix && len(s.fds) < workers {
+		ap, err := netip.ParseAddrPort(s.addr())
+		if err != nil {
+			if ap, err = listenAddr(s.addr()); err != nil {
+				return nil, err
+			}
+		}
+		fd, err := listenTCP(ap)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
+		}
+		s.fds = append(s.fds, fd)
+	}
+	return s, nil
+}
+
+// addr returns the address that the socket really has, which differs from the one asked for with port 0.
 func (s *socket) addr() string {
 	if s.path != "" {
 		return s.address

@@ -1,6 +1,9 @@
 package l7
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,19 +80,19 @@ type listenerStats struct {
 	open     atomic.Int64
 	refused  [refusalKinds]atomic.Uint64
 	bad      atomic.Uint64 // requests refused by the parser
+	full     atomic.Uint64 // times that the limit of connections was met
 }
 
 // refusal is why a connection was not served.
 type refusal uint8
 
 const (
-	refusedFull refusal = iota
-	refusedSource
+	refusedSource refusal = iota
 	refusedAccess
 	refusalKinds
 )
 
-var refusalNames = [refusalKinds]string{"max_connections", "max_connections_per_source", "access"}
+var refusalNames = [refusalKinds]string{"max_connections_per_source", "access"}
 
 // poolCounters count what happens to requests of a pool outside its endpoints.
 type poolCounters struct {
@@ -98,6 +101,141 @@ type poolCounters struct {
 	queueLate atomic.Uint64
 	none      atomic.Uint64 // no endpoint was available
 	noBudget  atomic.Uint64 // a retry was due and the budget was spent
+}
+
+// Histogram is a snapshot of latencies. Counts[i] are those up to LatencyBounds[i] and above the bound
+// before; the last are those above all bounds.
+type Histogram struct {
+	Counts [len(LatencyBounds) + 1]uint64
+	Sum    time.Duration
+}
+
+// Total returns how many were counted.
+func (h *Histogram) Total() (n uint64) {
+	for _, c := range h.Counts {
+		n += c
+	}
+	return n
+}
+
+func (h *Histogram) add(from *histogram) {
+	for i := range h.Counts {
+		h.Counts[i] += from.counts[i].Load()
+	}
+	h.Sum += time.Duration(from.sum.Load())
+}
+
+// RouteStats is what has happened on a route since the process began.
+type RouteStats struct {
+	Listener, Route string
+	Status          [6]uint64 // by status class; index 0 are requests given up without an answer
+	Retries         uint64
+	BytesIn         uint64 // of request bodies
+	BytesOut        uint64 // of answer bodies
+	Latency         Histogram
+}
+
+// EndpointStats is what has happened with an endpoint since the process began.
+type EndpointStats struct {
+	Pool, Endpoint string
+	Status         [6]uint64 // of its answers, by class
+	Connects       uint64    // connections opened
+	Reuses         uint64    // requests that found an open one
+	Failures       map[string]uint64
+	Latency        Histogram // to the head of the answer
+	Connections    int64     // open now
+}
+
+// PoolStats is what has happened to the requests of a pool outside its endpoints.
+type PoolStats struct {
+	Pool         string
+	Queued       uint64 // had to wait for a place
+	QueueFull    uint64 // could not even wait
+	QueueTimeout uint64
+	None         uint64 // found no endpoint available
+	NoBudget     uint64 // retries not made because the budget was spent
+}
+
+// ListenerStats is what has happened at a listener since the process began.
+type ListenerStats struct {
+	Listener string
+	Accepted uint64
+	Open     int64
+	Refused  map[string]uint64 // connections, by reason
+	Bad      uint64            // requests that were no valid HTTP
+	Full     uint64            // times that the limit of connections was met
+}
+
+// Stats returns the figures of all listeners and routes.
+func (s *Server) Stats() (listeners []ListenerStats, routes []RouteStats) {
+	r := s.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, l := range r.listeners {
+		st := ListenerStats{Listener: name, Accepted: l.accepted.Load(), Open: l.open.Load(), Bad: l.bad.Load(), Full: l.full.Load(), Refused: map[string]uint64{}}
+		for i := range l.refused {
+			st.Refused[refusalNames[i]] = l.refused[i].Load()
+		}
+		listeners = append(listeners, st)
+	}
+	for _, rt := range r.routes {
+		routes = append(routes, rt.snapshot())
+	}
+	slices.SortFunc(listeners, func(a, b ListenerStats) int { return strings.Compare(a.Listener, b.Listener) })
+	slices.SortFunc(routes, func(a, b RouteStats) int {
+		return cmp.Or(strings.Compare(a.Listener, b.Listener), strings.Compare(a.Route, b.Route))
+	})
+	return listeners, routes
+}
+
+func (r *routeStats) snapshot() RouteStats {
+	st := RouteStats{Listener: r.listener, Route: r.route}
+	for i := range r.workers {
+		w := &r.workers[i]
+		for c := range st.Status {
+			st.Status[c] += w.status[c].Load()
+		}
+		st.Retries += w.retries.Load()
+		st.BytesIn += w.bytesIn.Load()
+		st.BytesOut += w.bytesOut.Load()
+		st.Latency.add(&w.latency)
+	}
+	return st
+}
+
+// Stats returns the figures of the pool and its endpoints.
+func (u *Upstream) Stats() (PoolStats, []EndpointStats) {
+	p := PoolStats{
+		Pool: u.Name, Queued: u.counters.queued.Load(), QueueFull: u.counters.queueFull.Load(),
+		QueueTimeout: u.counters.queueLate.Load(), None: u.counters.none.Load(), NoBudget: u.counters.noBudget.Load(),
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var all []EndpointStats
+	for address, e := range u.endpoints {
+		st := EndpointStats{Pool: u.Name, Endpoint: address, Failures: map[string]uint64{}}
+		for _, w := range e.workers {
+			if w != nil {
+				st.add(w)
+			}
+		}
+		all = append(all, st)
+	}
+	slices.SortFunc(all, func(a, b EndpointStats) int { return strings.Compare(a.Endpoint, b.Endpoint) })
+	return p, all
+}
+
+func (st *EndpointStats) add(w *endpointCounters) {
+	for c := range st.Status {
+		st.Status[c] += w.status[c].Load()
+	}
+	for f := range w.failures {
+		st.Failures[failureNames[f]] += w.failures[f].Load()
+	}
+	st.Connects += w.connects.Load()
+	st.Reuses += w.reuses.Load()
+	st.Connections += w.connections.Load()
+	st.Latency.add(&w.latency)
 }
 
 // registry keeps the counters of a Server by name, so that a reload continues them.

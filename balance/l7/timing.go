@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/fault/retry"
 )
 
 // rateGrace is how long a client may take to come up to the minimum rate of a body.
@@ -110,16 +111,21 @@ func (x *exchange) failBroken(status int, text string) {
 	x.fail(status, text)
 }
 
-// lookForStall moves the request elsewhere if its endpoint has stopped answering altogether.
+// lookForStall moves the request elsewhere if its endpoint has stopped answering altogether. A request that
+// cannot be moved waits on: the endpoint may come back.
 func (x *exchange) lookForStall(now time.Duration) {
 	stalled := x.up.Pool.CheckStall(x.ep, x.sent, now)
-	movable := x.retained && x.reqBody.Done() && x.method.Idempotent()
-	if stalled && movable && x.attempts < x.route.Retry.Attempts && x.up.Pool.Available(now) > 0 {
-		x.attemptFailed(failedStall)
+	movable := x.retained && x.reqBody.Done() && x.method.Idempotent() &&
+		x.route.Retry.Wants(x.attempts, retry.Stall, 0) && x.up.Pool.Available(now) > 0
+	if !stalled || !movable || !x.afford() {
+		x.stallBy = now + x.ep.StallAfter()/2
+		x.rearm()
 		return
 	}
-	x.stallBy = now + x.ep.StallAfter()/2
-	x.rearm()
+	x.settle(failedStall, false)
+	x.u.close()
+	x.u = nil
+	x.again(retry.Stall, false)
 }
 
 // phaseOver is the end of the time that the present phase may take.

@@ -44,6 +44,9 @@ type UpstreamSettings struct {
 	MaxIdle   int           // idle connections kept for each endpoint and event loop
 	Queue     time.Duration // a request waits no longer for a free endpoint
 	Stall     bool          // move requests off an endpoint that has stopped answering
+
+	// Addresses says where endpoints whose address is a name are dialled: "ip:port".
+	Addresses map[string]string
 }
 
 // Hash says what the hashing algorithms look at.

@@ -79,8 +79,8 @@ func (w *worker) run(ctx context.Context) error {
 // Expire implements loop.Expirer: it is the sweep.
 func (w *worker) Expire(now time.Duration) {
 	for ep, t := range w.targets {
-		if up := t.keepAlive; up > 0 {
-			t.expire(now - up)
+		if t.set != nil && t.set.KeepAlive > 0 {
+			t.expire(now - t.set.KeepAlive)
 		}
 		if len(t.idle) == 0 && now-t.used > targetIdle && t.stats.connections.Load() == 0 {
 			delete(w.targets, ep)
@@ -103,15 +103,21 @@ func (w *worker) random() uint64 {
 func (w *worker) target(x *exchange, ep *balance.Endpoint) (*target, error) {
 	t := w.targets[ep]
 	if t == nil {
-		addr, err := resolve(ep.Address())
+		t = &target{w: w, ep: ep, stats: x.up.endpointStats(w, ep)}
+		w.targets[ep] = t
+	}
+	if t.set != x.set {
+		address := ep.Address()
+		if ip, ok := x.set.Addresses[address]; ok {
+			address = ip
+		}
+		addr, err := resolve(address)
 		if err != nil {
 			return nil, fmt.Errorf("dial %s: %w", ep.Address(), err)
 		}
-		t = &target{w: w, ep: ep, addr: addr, stats: x.up.endpointStats(w, ep)}
-		w.targets[ep] = t
+		t.addr, t.set = addr, x.set
 	}
 	t.used = w.loop.Now()
-	t.keepAlive = x.set.KeepAlive
 	return t, nil
 }
 

@@ -1,0 +1,215 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/trivet-ha/trivet/backup/store"
+)
+
+// ErrPruned: blobs that the snapshot builds on were deleted while it was made, because its parent was
+// removed. Nothing was announced; the backup has to be run again, without the parent.
+var ErrPruned = errors.New("the repository was pruned of blobs that this backup builds on; run it again")
+
+// swapPatience bounds how long a commit waits for prune to exchange index files.
+const swapPatience = 2 * time.Minute
+
+// SaveSnapshot flushes, makes sure that all that the snapshot refers to is in the index as it is now, stores the
+// snapshot and reads it and its root back. It returns the ID only after that: a snapshot announced is one that
+// restores. Time is set if it is zero.
+func (w *Writer) SaveSnapshot(ctx context.Context, s *Snapshot) (ID, error) {
+	if s.Tree == nil {
+		return ID{}, errors.New("save snapshot: it has no tree")
+	}
+	if err := w.Flush(ctx); err != nil {
+		return ID{}, fmt.Errorf("save snapshot: %w", err)
+	}
+	id, err := w.commit(s)
+	if err != nil {
+		w.fail(err)
+		return ID{}, fmt.Errorf("save snapshot: %w", w.err())
+	}
+	return id, nil
+}
+
+// commit is the meeting point with prune (see prune.go). Each announces itself by a lock before it looks for the
+// other: prune never exchanges the index between our look at it and the snapshot.
+func (w *Writer) commit(s *Snapshot) (ID, error) {
+	ctx := w.ctx
+	if err := w.lock.Settled(); err != nil {
+		return ID{}, err
+	}
+	if err := w.enterCommit(ctx); err != nil {
+		return ID{}, err
+	}
+	if err := w.confirmIndex(ctx, *s.Tree); err != nil {
+		return ID{}, err
+	}
+	if s.Time.IsZero() {
+		s.Time = time.Now()
+	}
+	if !w.noChain {
+		if err := w.r.chain(ctx, s); err != nil {
+			return ID{}, err
+		}
+	}
+	if err := w.r.writeSnapshot(ctx, s); err != nil {
+		return ID{}, err
+	}
+	if err := w.r.readRootBack(ctx, *s.Tree); err != nil {
+		return ID{}, err
+	}
+	return s.id, nil
+}
+
+// enterCommit says in the lock that a commit is under way. If prune was first, it waits until that is done.
+func (w *Writer) enterCommit(ctx context.Context) error {
+	if w.committed {
+		w.lock.mu.Lock()
+		defer w.lock.mu.Unlock()
+		return w.lock.aliveLocked(ctx)
+	}
+	deadline := time.Now().Add(swapPatience)
+	for {
+		if err := w.lock.change(ctx, forCommit); err != nil {
+			return err
+		}
+		locks, err := w.r.liveLocks(ctx)
+		if err != nil {
+			return err
+		}
+		var holder *LockInfo
+		for _, l := range locks {
+			if l.Exclusive {
+				holder = &l
+			}
+		}
+		if holder == nil {
+			w.committed = true
+			return nil
+		}
+		if err := w.lock.change(ctx, forWriting); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return &LockedError{*holder}
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// confirmIndex makes sure that the index as it is now knows every blob below root. As long as no index file has
+// vanished since the writer began, that follows from how the blobs came about. Otherwise it walks the trees, and
+// brings condemned packs that it needs back into the index.
+func (w *Writer) confirmIndex(ctx context.Context, root ID) error {
+	now, err := w.r.listSet(ctx, store.Index)
+	if err != nil {
+		return err
+	}
+	if subset(w.base, now) {
+		return nil
+	}
+	if err := w.r.ReloadIndex(ctx); err != nil {
+		return err
+	}
+	missing, err := w.r.missingBelow(ctx, root)
+	if err == nil && len(missing) > 0 {
+		err = w.r.reviveBlobs(ctx, missing)
+	}
+	if err != nil {
+		return err
+	}
+	w.base = now
+	return nil
+}
+
+// missingBelow walks the trees below root and returns the blobs that the index does not know. Trees in
+// condemned packs can still be read.
+func (r *Repository) missingBelow(ctx context.Context, root ID) ([]BlobHandle, error) {
+	var missing []BlobHandle
+	seen := make(map[ID]struct{})
+	lacks := make(map[BlobHandle]struct{})
+	lack := func(h BlobHandle) {
+		if _, ok := lacks[h]; !ok && !r.index.has(h) {
+			lacks[h] = struct{}{}
+			missing = append(missing, h)
+		}
+	}
+	stack := []ID{root}
+	for len(stack) > 0 {
+		id := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if _, ok := seen[id]; ok {
+			continue
+		}
+		seen[id] = struct{}{}
+		lack(BlobHandle{id, TreeBlob})
+		t, err := r.LoadTree(ctx, id)
+		if errors.Is(err, ErrNoBlob) {
+			return nil, fmt.Errorf("%w: %w", ErrPruned, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range t.Nodes {
+			for _, c := range n.Content {
+				lack(BlobHandle{c, DataBlob})
+			}
+			if n.Subtree != nil {
+				stack = append(stack, *n.Subtree)
+			}
+		}
+	}
+	return missing, nil
+}
+
+// reviveBlobs lists again, in a new index file, the condemned packs that hold the blobs.
+func (r *Repository) reviveBlobs(ctx context.Context, blobs []BlobHandle) error {
+	wanted := make(map[BlobHandle]struct{}, len(blobs))
+	for _, h := range blobs {
+		wanted[h] = struct{}{}
+	}
+	r.index.mu.RLock()
+	var revived []indexPack
+	for _, c := range r.index.condemned {
+		needed := false
+		for _, e := range c.entries {
+			if _, ok := wanted[e.handle()]; ok {
+				delete(wanted, e.handle())
+				needed = true
+			}
+		}
+		if needed {
+			revived = append(revived, c.indexPack)
+		}
+	}
+	r.index.mu.RUnlock()
+	for h := range wanted {
+		return fmt.Errorf("%w: %v is gone", ErrPruned, h)
+	}
+	for _, p := range revived {
+		if _, err := r.store.Stat(ctx, store.Handle{Kind: store.Pack, Name: p.id.String()}); err != nil {
+			return fmt.Errorf("%w: %w", ErrPruned, err)
+		}
+	}
+	return r.saveIndex(ctx, revived)
+}
+
+// readRootBack reads the root tree from the store, not from memory.
+func (r *Repository) readRootBack(ctx context.Context, root ID) error {
+	if err := r.index.ensure(ctx); err != nil {
+		return err
+	}
+	data, err := r.readBlob(ctx, BlobHandle{root, TreeBlob}, nil)
+	if err != nil {
+		return fmt.Errorf("read root back: %w", err)
+	}
+	if _, err := ParseTree(data); err != nil {
+		return fmt.Errorf("read root back: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+// Package testserver starts real servers on the loopback address for tests: an S3 server, an SSH daemon, a REST
+// server. Each runs as the current user, keeps its files in the test's directory, and ends with the test.
+//
+// It never skips: a server that cannot be started fails the test, with what the server said.
+package testserver
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// output collects what a server says.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// start runs argv until the test ends, and waits until it listens on address.
+func start(t testing.TB, address string, env []string, argv ...string) {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	said := &output{}
+	cmd.Stdout, cmd.Stderr = said, said
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", argv[0], err)
+	}
+	ended := make(chan struct{})
+	go func() { // ends when the process does, which Cleanup sees to
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-ended
+	})
+	waitListening(t, address, ended, said, argv[0])
+}
+
+func waitListening(t testing.TB, address string, ended <-chan struct{}, said *output, name string) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		c, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			c.Close()
+			return
+		}
+		select {
+		case <-ended:
+			t.Fatalf("%s ended: %s", name, said)
+		case <-deadline:
+			t.Fatalf("%s does not listen on %s: %s", name, address, said)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// freeAddress gives a loopback address that nobody listens on.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// need finds a program that CONTRIBUTING.md asks for.
+func need(t testing.TB, name string) string {
+	t.Helper()
+	for _, dir := range []string{"", "/usr/sbin/", "/usr/lib/openssh/"} {
+		if p, err := exec.LookPath(dir + name); err == nil {
+			return p
+		}
+	}
+	t.Fatalf("this test needs %s (make setup installs it)", name)
+	return ""
+}
+
+// tool builds or finds one of the servers that scripts/testtool knows.
+func tool(t testing.TB, name string) string {
+	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	script := filepath.Join(filepath.Dir(here), "..", "..", "scripts", "testtool")
+	var stderr bytes.Buffer
+	cmd := exec.Command(script, name)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("scripts/testtool %s: %v\n%s", name, err, stderr.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// S3 is a running S3 server.
+type S3 struct {
+	Endpoint  string // host:port, plain HTTP
+	AccessKey string
+	SecretKey string
+	dir       string
+}
+
+// StartS3 starts versitygw over a directory of the test, with versioning, as object lock needs it.
+func StartS3(t testing.TB) *S3 {
+	t.Helper()
+	s := &S3{Endpoint: freeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-0123456789", dir: t.TempDir()}
+	versions := t.TempDir()
+	start(t, s.Endpoint, []string{"ROOT_ACCESS_KEY=" + s.AccessKey, "ROOT_SECRET_KEY=" + s.SecretKey},
+		tool(t, "versitygw"), "--port", s.Endpoint, "--quiet", "posix", "--versioning-dir", versions, s.dir)
+	return s
+}
+
+// StartREST starts "rclone serve restic" over dir and returns its URL.
+func StartREST(t testing.TB, dir string, args ...string) string {
+	t.Helper()
+	address := freeAddress(t)
+	argv := append([]string{need(t, "rclone"), "--config", "/dev/null", "serve", "restic", "--addr", address}, args...)
+	start(t, address, nil, append(argv, dir)...)
+	return fmt.Sprintf("http://%s/", address)
+}

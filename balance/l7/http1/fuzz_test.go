@@ -16,8 +16,9 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		compareRequest(t, raw)
-		if len(raw) < 1<<10 {
-			checkRequestPrefixes(t, raw)
+		if len(raw) < 1<<9 {
+			checkRequestPrefixes(t, raw, nil)
+			checkRequestPrefixes(t, raw, tightLimits[len(raw)%len(tightLimits)])
 		}
 		var r Request
 		if n, err := r.Parse(raw, nil); n > 0 && err == nil {
@@ -75,7 +76,7 @@ func FuzzResponse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte, to uint8) {
 		method := Method(to)%PATCH + 1 // not TRACE, CONNECT: never forwarded
 		compareResponse(t, raw, method)
-		if len(raw) < 1<<10 {
+		if len(raw) < 1<<9 {
 			checkResponsePrefixes(t, raw, method)
 		}
 		var r Response

@@ -1,5 +1,7 @@
 package http1
 
+import "encoding/binary"
+
 // Name is a field name that the engine knows, or Other.
 //
 // A known name is either hop-by-hop always, or end-to-end always: what a
@@ -182,21 +184,38 @@ func Lookup(name []byte) Name {
 	return lookup(name)
 }
 
-// nameTable maps nameHash to the one known name with that hash, and
-// nameLower holds the names in lower case.
-var nameTable, nameLower = buildNames()
+// spelling is a known name in lower case, in words that can be compared at
+// once: its first, second and last eight bytes, which may overlap.
+type spelling struct {
+	name        Name
+	length      uint8
+	text        string // if shorter than eight bytes
+	first, last uint64
+	second      uint64 // if longer than 16 bytes
+}
 
-func buildNames() (table [256]Name, lower [nameCount]string) {
+// spellings maps nameHash to the one known name with that hash.
+var spellings = func() (table [256]spelling) {
 	for n := Other + 1; n < nameCount; n++ {
 		b := []byte(nameTexts[n])
 		for i := range b {
 			b[i] |= 0x20
 		}
-		lower[n] = string(b)
-		table[nameHash(b)] = n
+		s := spelling{name: n, length: uint8(len(b))}
+		if len(b) < 8 {
+			s.text = string(b)
+		} else {
+			s.first, s.last = word(b), word(b[len(b)-8:])
+		}
+		if len(b) > 16 {
+			s.second = word(b[8:])
+		}
+		table[nameHash(b)] = s
 	}
-	return table, lower
-}
+	return table
+}()
+
+func word(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 
 // nameHash tells the known names apart (a test checks it) by their length,
 // first and second last letter. b holds two bytes at least. The factors were
@@ -212,15 +231,22 @@ func lookup(b []byte) Name {
 	if len(b) < 2 {
 		return Other
 	}
-	n := nameTable[nameHash(b)]
-	s := nameLower[n]
-	if len(s) != len(b) {
+	s := &spellings[nameHash(b)]
+	if int(s.length) != len(b) {
 		return Other
 	}
-	for i := range b {
-		if b[i]|0x20 != s[i] {
-			return Other
+	const lower = ones * 0x20
+	switch {
+	case len(b) < 8:
+		for i := range b {
+			if b[i]|0x20 != s.text[i] {
+				return Other
+			}
 		}
+	case word(b)|lower != s.first || word(b[len(b)-8:])|lower != s.last:
+		return Other
+	case len(b) > 16 && word(b[8:])|lower != s.second:
+		return Other
 	}
-	return n
+	return s.name
 }

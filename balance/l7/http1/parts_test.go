@@ -30,6 +30,18 @@ func TestEveryKnownNameIsFound(t *testing.T) {
 			}
 		}
 	}
+	for n := Other + 1; n < nameCount; n++ { // any other letter at any place makes another name
+		for i := range n.String() {
+			b := []byte(n.String())
+			b[i] ^= 1
+			if got := Lookup(b); got == n {
+				t.Errorf("Lookup(%q) = %v", b, got)
+			}
+		}
+		if len(n.String()) > 24 {
+			t.Errorf("%v does not fit in three words", n)
+		}
+	}
 	for _, s := range []string{"", "x", "-", "x-unknown", "Ho\x13t"} {
 		if got := Lookup([]byte(s)); got != Other {
 			t.Errorf("Lookup(%q) = %v", s, got)

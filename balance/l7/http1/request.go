@@ -180,12 +180,12 @@ func (r *Request) parseVersion(b []byte, i int) (int, rule) {
 
 // versionAfter reads "HTTP/1.0" or "HTTP/1.1" and a line's end, byte by byte.
 func versionAfter(b []byte, i int, minor *int, wrong rule) (int, rule) {
-	const sample = "HTTP/d.d"
+	const sample = "HTTP/0.0" // 0 stands for any digit
 	for j := range len(sample) {
 		switch {
 		case i+j == len(b):
 			return 0, more
-		case sample[j] == 'd' && isDigit(b[i+j]), sample[j] == b[i+j]:
+		case sample[j] == b[i+j], sample[j] == '0' && isDigit(b[i+j]):
 		default:
 			return 0, wrong
 		}
@@ -207,8 +207,6 @@ func targetRule(b []byte, i int) rule {
 	switch b[i] {
 	case '#':
 		return targetFragment
-	case '%':
-		return targetEscape
 	case '\r':
 		return lineRuleOr(b, i, versionMissing)
 	case '\n':

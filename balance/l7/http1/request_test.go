@@ -145,6 +145,7 @@ var requestTable = []struct{ name, raw, want string }{
 	{"no minor", "GET / HTTP/1\r\nHost: h\r\n\r\n", "!400 version"},
 	{"minor of two digits", "GET / HTTP/1.10\r\nHost: h\r\n\r\n", "!400 version"},
 	{"major of two digits", "GET / HTTP/01.1\r\nHost: h\r\n\r\n", "!400 version"},
+	{"letters for the version", "GET / HTTP/d.d\r\nHost: h\r\n\r\n", "!400 version"},
 	{"other protocol", "GET / ICAP/1.0\r\nHost: h\r\n\r\n", "!400 version"},
 	{"space after version", "GET / HTTP/1.1 \r\nHost: h\r\n\r\n", "!400 version"},
 	{"two versions", "GET / HTTP/1.1 HTTP/1.1\r\nHost: h\r\n\r\n", "!400 version"},
@@ -327,16 +328,21 @@ func TestRequestTable(t *testing.T) {
 // refused with what the whole is refused with, and never accepted.
 func TestRequestCutAnywhere(t *testing.T) {
 	for _, c := range requestTable {
-		checkRequestPrefixes(t, []byte(c.raw))
+		for _, lim := range tightLimits {
+			checkRequestPrefixes(t, []byte(c.raw), lim)
+		}
 	}
 }
 
-func checkRequestPrefixes(t *testing.T, raw []byte) {
+// tightLimits cut into most requests.
+var tightLimits = []*Limits{nil, {Line: 20}, {Head: 60}, {Fields: 1}, {Line: 25, Head: 50, Fields: 2, Body: 3, Underscores: UnderscoresReject}}
+
+func checkRequestPrefixes(t *testing.T, raw []byte, lim *Limits) {
 	t.Helper()
 	var whole, part Request
-	n, want := whole.Parse(raw, nil)
+	n, want := whole.Parse(raw, lim)
 	for i := range raw {
-		m, err := part.Parse(raw[:i], nil)
+		m, err := part.Parse(raw[:i], lim)
 		if err != nil && err != want {
 			t.Fatalf("Parse(%q) = %v, but the whole %q gives %v", raw[:i], err, raw, want)
 		}
@@ -379,6 +385,16 @@ func TestRequestParts(t *testing.T) {
 	}
 }
 
+// TestFieldsFoundByText: names compare without case, and only by letters.
+func TestFieldsFoundByText(t *testing.T) {
+	fields := []Field{{Name: []byte("A[")}, {Name: []byte("A{")}, {Name: []byte("AB")}}
+	for name, want := range map[string]int{"a[": 0, "a{": 1, "ab": 2, "a": -1, "abc": -1} {
+		if got := FindText(fields, []byte(name)); got != want {
+			t.Errorf("FindText(%q) = %d, want %d", name, got, want)
+		}
+	}
+}
+
 // TestRequestForgets: nothing of one request is left in the next.
 func TestRequestForgets(t *testing.T) {
 	var r, fresh Request
@@ -402,6 +418,9 @@ func TestAbsoluteFormReplacesHostField(t *testing.T) {
 	var r Request
 	if _, err := r.Parse([]byte("GET http://real:81/ HTTP/1.1\r\nHost: other\r\n\r\n"), nil); err != nil {
 		t.Fatal(err)
+	}
+	if !r.Has(Host) || r.HasBody() {
+		t.Error("Has or HasBody is wrong")
 	}
 	if got := string(AppendFields(nil, r.Fields)); got != "Host: real:81\r\n" {
 		t.Errorf("forwards %q", got)

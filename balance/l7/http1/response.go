@@ -90,13 +90,12 @@ func (r *Response) parseLine(b []byte, limit int) (int, rule) {
 
 // parseStatus reads up to and with the space after the status.
 func (r *Response) parseStatus(b []byte) (int, rule) {
-	const sample = "HTTP/1.m ddd"
+	const sample = "HTTP/1.0 000" // 0 stands for any digit
 	for i := range len(sample) {
 		switch {
 		case i == len(b):
 			return 0, more
-		case sample[i] == 'd' && isDigit(b[i]), sample[i] == b[i]:
-		case sample[i] == 'm' && b[i]-'0' <= 1:
+		case sample[i] == b[i], sample[i] == '0' && isDigit(b[i]):
 		default:
 			return 0, statusLine
 		}
@@ -104,6 +103,8 @@ func (r *Response) parseStatus(b []byte) (int, rule) {
 	r.Minor = int(b[7] - '0')
 	r.Status = int(b[9]-'0')*100 + int(b[10]-'0')*10 + int(b[11]-'0')
 	switch {
+	case r.Minor > 1:
+		return 0, statusLine
 	case r.Status < 100 || r.Status > 599:
 		return 0, statusCode
 	case len(sample) == len(b):

@@ -84,6 +84,8 @@ var responseTable = []struct {
 	{"two digits", "HTTP/1.1 20 OK\r\n\r\n", GET, "!502 status-line"},
 	{"four digits", "HTTP/1.1 2000 OK\r\n\r\n", GET, "!502 status-line"},
 	{"plus", "HTTP/1.1 +20 OK\r\n\r\n", GET, "!502 status-line"},
+	{"letter d for a digit", "HTTP/1.1 10d OK\r\n\r\n", GET, "!502 status-line"},
+	{"letters for the minor version", "HTTP/1.m 200 OK\r\n\r\n", GET, "!502 status-line"},
 	{"status 099", "HTTP/1.1 099 OK\r\n\r\n", GET, "!502 status-code"},
 	{"status 600", "HTTP/1.1 600 OK\r\n\r\n", GET, "!502 status-code"},
 	{"status 999", "HTTP/1.1 999 OK\r\n\r\n", GET, "!502 status-code"},

@@ -60,8 +60,9 @@ func (s *section) parse(b []byte, i, limit int) (int, rule) {
 		}
 		known := lookup(name)
 		s.fields = append(s.fields, Field{Name: name, Value: b[start:end:end], Known: known, Hop: known.HopByHop()})
+		f := &s.fields[len(s.fields)-1]
 		if noted>>known&1 != 0 {
-			if r := s.note(&s.fields[len(s.fields)-1]); r != none {
+			if r := s.note(f); r != none {
 				return 0, r
 			}
 		}

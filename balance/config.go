@@ -91,9 +91,9 @@ type Config struct {
 	Probed bool
 
 	// TableSize is the number of slots of the Maglev table, raised to the next
-	// prime, or of points on the ring. 0 is at least 65537 slots and 100 for
-	// each endpoint; or 160 points for each endpoint of average weight, at least
-	// 1024 and at most 131072.
+	// prime; or the largest number of points on the ring, which has 160 for each
+	// unit of weight or, if those are too many, half or a quarter of them and so
+	// on. 0 is at least 65537 slots and 100 for each endpoint; or 131072 points.
 	TableSize int
 	// LoadFactor bounds an endpoint's requests in flight on the ring to this
 	// multiple of its share; above 1. Default 1.25.

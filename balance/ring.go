@@ -7,12 +7,14 @@ import (
 )
 
 const (
-	// ringPoints for each endpoint of average weight: as libketama, within
-	// some 8 % of an even spread before loads are bounded.
-	ringPoints   = 160
-	minRing      = 1024
-	maxRing      = 1 << 17
-	maxRingSteps = 64 // that one choice walks
+	// ringPoints for each unit of weight: as libketama, within some 8 % of an
+	// even spread before loads are bounded.
+	ringPoints = 160
+	// defaultRing is the largest number of points unless the configuration says
+	// otherwise: 2 MiB.
+	defaultRing = 1 << 17
+	// maxRingSteps that one choice walks.
+	maxRingSteps = 64
 )
 
 // ring is points on a circle of 2^64, in order, each owned by a member.
@@ -27,23 +29,24 @@ type point struct {
 	owner uint16
 }
 
+// newRing gives each member points in proportion to its weight. How many depends
+// on the other members only through halving, when there would be more than size:
+// so the points of a member are the same whoever else is there.
 func newRing(members []*Endpoint, weights []uint64, size int) ring {
 	if size == 0 {
-		size = min(max(ringPoints*len(members), minRing), maxRing)
+		size = defaultRing
 	}
-	size = max(size, len(members))
 	var total uint64
 	for _, w := range weights {
 		total += w
 	}
-	points := make([]point, 0, size+len(members))
+	halvings := 0
+	for total*ringPoints>>halvings > uint64(size) {
+		halvings++
+	}
+	points := make([]point, 0, min(total*ringPoints>>halvings, uint64(size))+uint64(len(members)))
 	for i, e := range members {
-		hi, lo := bits.Mul64(weights[i], uint64(size))
-		n, rest := bits.Div64(hi, lo, total)
-		if rest >= total-rest {
-			n++
-		}
-		for k := range max(n, 1) {
+		for k := range max(1, weights[i]*ringPoints>>halvings) {
 			points = append(points, point{mix(e.hash + k*golden), uint16(i)})
 		}
 	}

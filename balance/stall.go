@@ -161,11 +161,14 @@ func (e *Endpoint) StallAfter() time.Duration {
 // nothing else is available it reports false.
 func (p *Pool) CheckStall(e *Endpoint, waitedSince, now time.Duration) bool {
 	s := &e.stall
-	c := &p.view.Load().config.Stall
-	if c.Disabled || s.answeredAt.Load() > int64(waitedSince)+1 {
+	v := p.view.Load()
+	if v.config.Stall.Disabled || s.answeredAt.Load() > int64(waitedSince)+1 {
 		return false // it answers; this request is slow
 	}
 	out := e.gate.Load()&(gateEjected|gateDown) != 0
+	if out && v.available == 0 {
+		return false
+	}
 	if out && s.stalledAt.Load() > int64(waitedSince) {
 		return true // found out on behalf of another request
 	}

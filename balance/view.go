@@ -92,19 +92,13 @@ func (p *Pool) tiers() []tier {
 // panics reports whether so few of the ready endpoints are available that the
 // verdicts are not to be believed.
 func (p *Pool) panics(available, ready int) bool {
-	if ready == 0 || p.config.PanicThreshold < 0 {
-		return ready == 0 && available == 0 && p.onlyAwaited()
-	}
-	if p.config.PanicThreshold == 0 {
-		return available == 0
+	switch {
+	case p.config.PanicThreshold < 0:
+		return false
+	case available == 0:
+		return slices.ContainsFunc(p.endpoints, func(e *Endpoint) bool { return e.open(gateAdmin) })
 	}
 	return float64(available) < p.config.PanicThreshold*float64(ready)
-}
-
-// onlyAwaited reports whether all that could be used are endpoints without a
-// first verdict.
-func (p *Pool) onlyAwaited() bool {
-	return p.config.PanicThreshold >= 0 && slices.ContainsFunc(p.endpoints, func(e *Endpoint) bool { return e.open(gateAdmin) })
 }
 
 // everyone is the group of all endpoints not in maintenance.

@@ -341,3 +341,9 @@ func (s *Server) emptiest() *worker {
 // draining reports whether connections should be closed with their next answer: because the server ends, or
 // because their listener is gone.
 func (l *Listener) draining(w *worker) bool { return w.srv.draining.Load() || l.retired.Load() }
+
+// Loops returns the number of event loops.
+func (s *Server) Loops() int { return len(s.workers) }
+
+// Exhausted returns how often no connection could be accepted for want of descriptors or memory.
+func (s *Server) Exhausted() uint64 { return s.exhausted.Load() }

@@ -47,12 +47,12 @@ const (
 	UnderscoresKeep                      // forward the field
 )
 
-// noLimits stands for a nil *Limits.
-var noLimits Limits
+// defaults stand for a nil *Limits.
+var defaults = Limits{Line: DefaultLine, Head: DefaultHead, Fields: DefaultFields}
 
 func (l *Limits) orDefault() *Limits {
 	if l == nil {
-		return &noLimits
+		return &defaults
 	}
 	return l
 }

@@ -162,6 +162,7 @@ func (x *exchange) head(from, to int) {
 	case resp.Framing == http1.FramingClose:
 		x.keepAlive = false
 	}
+	x.ansBody.Drop = x.route.dropAnswer
 	x.ansBody.Reset(resp.Framing, resp.Length, mode)
 	if x.lis.draining(x.w) {
 		x.keepAlive = false

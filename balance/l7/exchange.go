@@ -138,7 +138,7 @@ func (x *exchange) takeBody(rest []byte) bool {
 	if x.route.BodyMax > 0 {
 		limit = x.route.BodyMax
 	}
-	x.reqBody.Limit = limit
+	x.reqBody.Limit, x.reqBody.Drop = limit, x.route.dropRequest
 	if limit > 0 && q.Length > limit {
 		x.fail(413, "the body is too large")
 		return false

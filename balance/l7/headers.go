@@ -19,23 +19,7 @@ func (x *exchange) appendRequest(dst []byte) []byte {
 		if f.Hop || x.replaces(f.Known) || !ops.empty() && ops.drops(f.Name) || x.lis.RequestID.Header != "" && x.ownID(f.Name) {
 			continue
 		}
-		switch f.Known {
-		case http1.Host:
-			if hosted {
-				continue
-			}
-			hosted = true
-			dst = http1.AppendField(dst, f.Name, q.Host) // an absolute target has the last word
-			continue
-		case http1.Expect:
-			if q.Minor == 0 {
-				continue
-			}
-		case http1.Trailer:
-			if q.Framing != http1.FramingChunked {
-				continue
-			}
-		}
+		hosted = hosted || f.Known == http1.Host
 		dst = http1.AppendField(dst, f.Name, f.Value)
 	}
 	if !hosted && !ops.drops(hostName) {
@@ -69,7 +53,7 @@ var hostName = []byte("Host")
 // mayUpgrade reports whether the request asks for a protocol that the route allows. A request with a body may
 // not: who would say where the body ends and the new protocol begins.
 func (x *exchange) mayUpgrade(q *http1.Request) bool {
-	if len(q.Upgrade) == 0 || q.Framing != http1.FramingNone {
+	if len(q.Upgrade) == 0 || q.HasBody() {
 		return false
 	}
 	for _, p := range x.route.Upgrade {
@@ -231,7 +215,7 @@ func (x *exchange) appendAnswer(dst []byte, resp *http1.Response) []byte {
 	dst = http1.AppendStatus(dst, 1, resp.Status, resp.Reason)
 	for i := range resp.Fields {
 		f := &resp.Fields[i]
-		if f.Hop || !ops.empty() && ops.drops(f.Name) || f.Known == http1.ContentLength && resp.Framing == http1.FramingChunked {
+		if f.Hop || !ops.empty() && ops.drops(f.Name) {
 			continue
 		}
 		dst = http1.AppendField(dst, f.Name, f.Value)

@@ -37,6 +37,9 @@ type Route struct {
 
 	splitSum uint64
 	stats    *routeStats
+
+	// Fields that the route takes out of heads are taken out of trailers too; nil if there are none.
+	dropRequest, dropAnswer func(name []byte) bool
 }
 
 // A Share is one pool's part of a split route.
@@ -137,6 +140,12 @@ func (r *Route) check() error {
 	}
 	if actions != 1 {
 		return fmt.Errorf("route %s: needs exactly one action, has %d", r.Name, actions)
+	}
+	if !r.RequestHeaders.empty() {
+		r.dropRequest = r.RequestHeaders.drops
+	}
+	if !r.ResponseHeaders.empty() {
+		r.dropAnswer = r.ResponseHeaders.drops
 	}
 	r.splitSum = 0
 	for _, s := range r.Split {

@@ -161,7 +161,7 @@ func (e *Endpoint) StallAfter() time.Duration {
 // nothing else is available it reports false.
 func (p *Pool) CheckStall(e *Endpoint, waitedSince, now time.Duration) bool {
 	s := &e.stall
-	v := p.view.Load()
+	v := p.current(now)
 	if v.config.Stall.Disabled || s.answeredAt.Load() > int64(waitedSince)+1 {
 		return false // it answers; this request is slow
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/trivet-ha/trivet/backup/store"
+	"github.com/trivet-ha/trivet/backup/store/exact"
 )
 
 // Open asks for a range of the file (RFC 9110 §14.2), and reads just that.
@@ -53,7 +54,7 @@ func (s *Store) Open(ctx context.Context, h store.Handle, offset, length int64) 
 	if left < 0 {
 		left = resp.ContentLength // -1 if the server does not tell
 	}
-	return &body{ctx: ctx, ReadCloser: resp.Body, left: left}, nil
+	return exact.Reader(ctx, resp.Body, left), nil
 }
 
 // openNothing answers for an empty range, which HTTP cannot ask for.
@@ -74,31 +75,4 @@ func (s *Store) openPastEnd(ctx context.Context, h store.Handle, offset, length 
 		return nil, fmt.Errorf("open %v at %d: %w", h, offset, io.ErrUnexpectedEOF)
 	}
 	return s.openNothing(ctx, h, offset)
-}
-
-// body yields exactly the bytes asked for.
-type body struct {
-	io.ReadCloser
-	ctx  context.Context
-	left int64 // negative if not known
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	if b.left == 0 {
-		return 0, io.EOF
-	}
-	if b.left > 0 && int64(len(p)) > b.left {
-		p = p[:b.left]
-	}
-	n, err := b.ReadCloser.Read(p)
-	if b.left > 0 {
-		b.left -= int64(n)
-	}
-	switch {
-	case err == io.EOF && b.left > 0:
-		err = io.ErrUnexpectedEOF
-	case err != nil && err != io.EOF && b.ctx.Err() != nil:
-		err = context.Cause(b.ctx)
-	}
-	return n, err
 }

@@ -191,6 +191,8 @@ func TestABrokenReaderGoesOnWhereItStopped(t *testing.T) {
 func TestAFlakyStoreKeepsItsPromises(t *testing.T) {
 	storetest.Run(t, storetest.Options{LargeBytes: 200_000, Files: 100}, func(*testing.T) storetest.Opener {
 		mem := storetest.NewMemory()
-		return func() store.Store { return New(&flaky{Store: mem}, Config{First: time.Nanosecond, Longest: time.Microsecond, Attempts: 200}) }
+		return func() store.Store {
+			return New(&flaky{Store: mem}, Config{First: time.Nanosecond, Longest: time.Microsecond, Attempts: 200})
+		}
 	})
 }

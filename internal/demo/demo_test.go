@@ -1,0 +1,122 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The test binary is its own shop, as trivet is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "demo-shop" {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		if err := Shop(ctx, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestTheWholeStoryLosesNoRequestAndNoOrder(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
+	t.Setenv("TMPDIR", t.TempDir())
+	var talk, out bytes.Buffer
+	err := Run(t.Context(), &out, Options{Rate: 150, JSON: true, Talk: &talk, pace: 0.2, front: startStandIn(t)})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, talk.String())
+	}
+	var r Result
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Phases) != 3*len(Chapters()) {
+		t.Errorf("%d phases for %d chapters", len(r.Phases), len(Chapters()))
+	}
+	for _, p := range r.Phases {
+		if p.Requests == 0 {
+			t.Errorf("%s, %s: no requests", p.Chapter, p.Phase)
+		}
+	}
+	if r.Failed != 0 || r.OrdersAcknowledged == 0 || r.OrdersFound != r.OrdersAcknowledged {
+		t.Errorf("failed %d, orders %d of %d", r.Failed, r.OrdersFound, r.OrdersAcknowledged)
+	}
+	for _, want := range []string{"kill -9", "kill -STOP", "shop-c is down", "pool drain", "edition 21 of the file", "did you mean endpoints?", "still carry edition 21"} {
+		if !strings.Contains(talk.String(), want) {
+			t.Errorf("the story does not say %q:\n%s", want, talk.String())
+		}
+	}
+	assertNothingIsLeft(t)
+}
+
+// A story that loses requests must end with an error, or the demo would prove nothing.
+func TestTheStoryFailsWhenARequestDoes(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	all := Chapter{"Every shop is killed", func(ctx context.Context, s *Stage) error {
+		s.Phase("during")
+		for _, shop := range []string{"shop-a", "shop-b", "shop-c"} {
+			if err := s.Kill(shop); err != nil {
+				return err
+			}
+		}
+		return s.Pause(ctx, time.Second)
+	}}
+	var out bytes.Buffer
+	err := Run(t.Context(), &out, Options{Rate: 50, Chapters: []Chapter{all}, pace: 0.5, front: startStandIn(t)})
+	if err == nil || !strings.Contains(err.Error(), "requests failed") {
+		t.Errorf("err %v, want that requests failed", err)
+	}
+	for _, want := range []string{"FAILED", "status 502", "How the customers fared"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the story does not say %q:\n%s", want, out.String())
+		}
+	}
+	assertNothingIsLeft(t)
+}
+
+func TestCancellingEndsEverything(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	chapter := Chapter{"Nobody waits", func(ctx context.Context, s *Stage) error {
+		s.Phase("before")
+		cancel()
+		return s.Pause(ctx, time.Hour)
+	}}
+	var out bytes.Buffer
+	err := Run(ctx, &out, Options{Rate: 50, Chapters: []Chapter{chapter}, front: startStandIn(t)})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("err %v, want canceled", err)
+	}
+	assertNothingIsLeft(t)
+}
+
+// assertNothingIsLeft looks for child processes and files of the demo.
+func assertNothingIsLeft(t *testing.T) {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		children, err := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
+		if err == nil && len(bytes.TrimSpace(children)) > 0 {
+			t.Errorf("children are left: %s", children)
+		}
+	}
+	left, err := os.ReadDir(os.TempDir())
+	if err != nil || len(left) > 0 {
+		t.Errorf("files are left: %v, %v", left, err)
+	}
+}

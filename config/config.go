@@ -7,8 +7,8 @@
 // It never opens a socket, starts nothing, and reads no file but the one it is given and the secrets that one names.
 package config
 
-//go:generate go run ./internal/describe
-//go:generate go run ./internal/reference ../docs/reference
+//go:generate go run ./describe
+//go:generate go run ./reference ../docs/reference
 
 import (
 	"errors"
@@ -64,19 +64,20 @@ func Load(path string) (*Config, error) {
 // Parse parses src. The name stands in errors, and relative paths in src begin from its directory. An error is Errors.
 func Parse(name string, src []byte) (*Config, error) {
 	text := strings.TrimPrefix(string(src), "\uFEFF")
-	c := &Config{file: name, lines: strings.Split(text, "\n")}
+	c := &Config{file: name, lines: splitLines(text)}
 	root, errs := parseYAML(text)
-	if len(errs) > 0 {
+	if root == nil && len(errs) > 0 {
 		return nil, c.located(errs)
 	}
 	d := newDecoder(filepath.Dir(name))
 	v := reflect.ValueOf(c).Elem()
 	d.setDefaults(v)
-	if root != nil {
+	if root != nil && root.kind != kindNull { // a file of comments alone says nothing, which is valid
 		d.value(root, v, "")
 	}
 	c.keys, c.places = d.keys, d.places
-	errs = append(d.errs, c.check(d.errs)...)
+	errs = append(errs, d.errs...)
+	errs = append(errs, c.check(d.errs)...)
 	if len(errs) > 0 {
 		return nil, c.located(errs)
 	}
@@ -98,6 +99,7 @@ func (c *Config) check(decoding Errors) Errors {
 func (c *Config) located(errs Errors) Errors {
 	for i := range errs {
 		errs[i].File = c.file
+		errs[i].Line = min(errs[i].Line, len(c.lines)) // the library puts an empty end of file on a line of its own
 		errs[i].Source = c.line(errs[i].Line)
 	}
 	return errs.inOrder()
@@ -107,7 +109,7 @@ func (c *Config) line(number int) string {
 	if number < 1 || number > len(c.lines) {
 		return ""
 	}
-	return strings.TrimRight(c.lines[number-1], "\r")
+	return strings.TrimRight(c.lines[number-1], "\r\n\u0085\u2028\u2029")
 }
 
 // place is where path stands: its value, or the nearest part above it that was written.

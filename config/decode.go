@@ -11,19 +11,33 @@ import (
 
 // decoder fills Go values from the tree, and goes on after an error to find the others.
 type decoder struct {
-	dir     string // that relative paths in the file begin from
-	scalars map[reflect.Type]scalarType
-	places  map[string]place // of every key that was written, by path
-	keys    map[string]place // of the keys themselves, where they differ from their values
-	errs    Errors
+	dir      string // that relative paths in the file begin from
+	scalars  map[reflect.Type]scalarType
+	shapes   map[reflect.Type]*shape
+	defaults map[reflect.Type]reflect.Value // of the structs met so far
+	places   map[string]place               // of every key that was written, by path
+	keys     map[string]place               // of the keys themselves, where they differ from their values
+	errs     Errors
 }
 
 func newDecoder(dir string) *decoder {
-	d := &decoder{dir: dir, scalars: map[reflect.Type]scalarType{}, places: map[string]place{}, keys: map[string]place{}}
+	d := &decoder{
+		dir: dir, scalars: map[reflect.Type]scalarType{}, shapes: map[reflect.Type]*shape{}, defaults: map[reflect.Type]reflect.Value{},
+		places: map[string]place{}, keys: map[string]place{},
+	}
 	for _, s := range scalarTypes() {
 		d.scalars[s.goType] = s
 	}
 	return d
+}
+
+func (d *decoder) shape(t reflect.Type) *shape {
+	s, ok := d.shapes[t]
+	if !ok {
+		s = shapeOf(t)
+		d.shapes[t] = s
+	}
+	return s
 }
 
 func (d *decoder) fail(at place, path, message, hint string) {
@@ -35,6 +49,9 @@ func (d *decoder) fail(at place, path, message, hint string) {
 // value decodes n into v, which is settable and holds its default.
 func (d *decoder) value(n *node, v reflect.Value, path string) {
 	d.places[path] = n.at
+	if n.kind == kindBroken {
+		return
+	}
 	if n.kind == kindNull {
 		d.fail(n.at, path, "has no value", "write a value, or remove the key to get the default")
 		return
@@ -189,7 +206,7 @@ func (d *decoder) list(n *node, v reflect.Value, path string) {
 // oneMappingIsList tells whether a single mapping may stand for a list of one. It may where an entry can be a single value.
 func (d *decoder) oneMappingIsList(elem reflect.Type) bool {
 	_, isScalar := d.scalars[elem]
-	return isScalar || shapeOf(elem).hasScalar()
+	return isScalar || d.shape(elem).hasScalar()
 }
 
 func (d *decoder) namedList(n *node, v reflect.Value, path string) {
@@ -203,7 +220,7 @@ func (d *decoder) namedList(n *node, v reflect.Value, path string) {
 		d.setDefaults(elem)
 		at := join(path, p.key)
 		d.keys[at] = p.at
-		name := shapeOf(elem.Type()).name
+		name := d.shape(elem.Type()).name
 		d.value(&node{kind: kindScalar, text: p.key, at: p.at}, elem.Field(name.index), at)
 		d.value(p.value, elem, at)
 	}
@@ -212,7 +229,7 @@ func (d *decoder) namedList(n *node, v reflect.Value, path string) {
 
 // structure decodes a mapping, or the one value that may stand for it.
 func (d *decoder) structure(n *node, v reflect.Value, path string) {
-	s := shapeOf(v.Type())
+	s := d.shape(v.Type())
 	switch n.kind {
 	case kindScalar:
 		d.shorthand(n, v, s, path)
@@ -291,6 +308,9 @@ func unknownKeyHint(key string, s *shape, path string) string {
 // secret decodes key: ${NAME} or key_file: path.
 func (d *decoder) secret(p pair, v reflect.Value, path string, fromFile bool) {
 	d.places[path] = p.value.at
+	if p.value.kind == kindBroken {
+		return
+	}
 	if p.value.kind != kindScalar {
 		d.fail(p.value.at, path, fmt.Sprintf("is %s, but takes one text", p.value.kind), "")
 		return
@@ -335,10 +355,10 @@ func (d *decoder) bounded(n *node, v reflect.Value, f *field, path string) {
 		return
 	}
 	if f.min != "" && compare(v, d.parsed(v.Type(), f.min)) < 0 {
-		d.fail(n.at, path, quote(n.text)+" is below the least value, "+f.min, "")
+		d.fail(n.at, path, quote(n.text)+" is below the least value, "+f.min, "write "+f.min+" or more")
 	}
 	if f.max != "" && compare(v, d.parsed(v.Type(), f.max)) > 0 {
-		d.fail(n.at, path, quote(n.text)+" is above the greatest value, "+f.max, "")
+		d.fail(n.at, path, quote(n.text)+" is above the greatest value, "+f.max, "write "+f.max+" or less")
 	}
 }
 
@@ -352,7 +372,7 @@ func (d *decoder) parsed(t reflect.Type, text string) reflect.Value {
 			n.items = append(n.items, &node{kind: kindScalar, text: word})
 		}
 	}
-	scratch := &decoder{scalars: d.scalars, places: map[string]place{}, keys: map[string]place{}}
+	scratch := &decoder{scalars: d.scalars, shapes: d.shapes, defaults: d.defaults, places: map[string]place{}, keys: map[string]place{}}
 	scratch.value(n, v, "")
 	if len(scratch.errs) > 0 {
 		panic("config: tag of a " + t.String() + ": " + scratch.errs[0].Message)
@@ -398,11 +418,18 @@ func (d *decoder) setDefaults(v reflect.Value) {
 	if _, isScalar := d.scalars[v.Type()]; isScalar || v.Kind() != reflect.Struct {
 		return
 	}
-	for _, f := range shapeOf(v.Type()).fields {
+	if known, ok := d.defaults[v.Type()]; ok {
+		v.Set(known)
+		return
+	}
+	for _, f := range d.shape(v.Type()).fields {
 		if f.hasDef {
 			v.Field(f.index).Set(d.parsed(f.goType, f.def))
 		} else {
 			d.setDefaults(v.Field(f.index))
 		}
 	}
+	known := reflect.New(v.Type()).Elem()
+	known.Set(v)
+	d.defaults[v.Type()] = known
 }

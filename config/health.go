@@ -28,7 +28,7 @@ type Health struct {
 	Port int `yaml:"port" default:"0" min:"0" max:"65535"`
 }
 
-// Probe is one way to ask an endpoint how it is: exactly one is not nil.
+// Probe is one way to ask an endpoint how it is: exactly one of http, tcp, grpc and exec.
 type Probe struct {
 	// An HTTP request.
 	HTTP *HTTPProbe `yaml:"http" aka:"httpchk httpGet https"`

@@ -80,7 +80,7 @@ func parseMethod(text string) (Method, error) {
 
 func parseHostPattern(text string) (HostPattern, error) {
 	lower := strings.ToLower(strings.TrimSuffix(text, "."))
-	if lower == "*" {
+	if text == "*" {
 		return "*", nil
 	}
 	for i := range len(text) {
@@ -216,7 +216,10 @@ func parseHashKey(text string) (HashKey, error) {
 	kind, name, found := strings.Cut(text, ":")
 	switch {
 	case !slices.Contains(named, kind):
-		return HashKey{}, wrong("is nothing that can be hashed", didYouMean(kind, append(whole, "header:NAME", "cookie:NAME", "query:NAME")))
+		if near := nearest(kind, append(whole, named...)); near != "" {
+			return HashKey{}, wrong("is nothing that can be hashed", didYouMean(kind, []string{near}))
+		}
+		return HashKey{}, wrong("is nothing that can be hashed", "one of source, path, host, header:NAME, cookie:NAME, query:NAME")
 	case !found || name == "":
 		return HashKey{}, wrong("does not say which "+kind, "write "+kind+":NAME")
 	case kind != "query" && !isToken(name):

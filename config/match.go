@@ -27,7 +27,7 @@ type Match struct {
 	Source []netip.Prefix `yaml:"source" aka:"src client_ip remote_ip sources"`
 }
 
-// ValueMatch is a condition on a header or a query parameter. Exactly one of its three forms is not nil.
+// ValueMatch is a condition on a header or a query parameter. It has exactly one of value, regex and present.
 type ValueMatch struct {
 	// The header or parameter.
 	Name string `yaml:",name"`

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -20,10 +20,11 @@ const (
 	kindScalar
 	kindMapping
 	kindSequence
+	kindBroken // what is wrong with it has been said
 )
 
 func (k kind) String() string {
-	return [...]string{"nothing", "a single value", "a mapping", "a list"}[k]
+	return [...]string{"nothing", "a single value", "a mapping", "a list", "wrong"}[k]
 }
 
 // place is where something stands in the file: from 1, in characters.
@@ -53,7 +54,8 @@ const (
 	maxNodes    = 1 << 20  // after aliases are expanded: a small file must not become a large one
 )
 
-// parseYAML reads src as one YAML document. The node is nil when the document is empty.
+// parseYAML reads src as one YAML document. The node is nil when the document is empty, or is no YAML at all; next to other
+// errors it holds what could be read.
 //
 // The library is go.yaml.in/yaml and not goccy/go-yaml, whose version 1.19.2 takes [10.0.0.1:80] for a mapping when it
 // stands inside braces: an address must never become something else in silence.
@@ -109,38 +111,79 @@ func tooDeep(src string) (place, bool) {
 	return place{}, false
 }
 
-var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(?s)(.*)$`)
+var yamlMessage = regexp.MustCompile(`(?s)^yaml: (?:line \d+: )?(.*)$`)
 
-// syntaxError takes the line out of the library's message; it gives no column, so the whole line is shown.
+// syntaxError says where the file stops being YAML. The library names the line on which the surrounding mapping began, at
+// times not even that, so the place is searched for; it is good to the line.
 func syntaxError(err error, src string) Error {
-	parts := yamlErrorLine.FindStringSubmatch(err.Error())
-	if parts == nil {
-		return Error{Message: "the file is not YAML: " + err.Error()}
+	message := err.Error()
+	if parts := yamlMessage.FindStringSubmatch(message); parts != nil {
+		message = strings.ReplaceAll(parts[1], "\n", " ")
 	}
-	message := "not YAML: " + strings.ReplaceAll(parts[2], "\n", " ")
-	line, _ := strconv.Atoi(parts[1])
-	if line == 0 {
-		return Error{Message: message}
-	}
-	lines := strings.Split(src, "\n")
-	line = min(line, len(lines))
-	text := strings.TrimRight(lines[line-1], " \t\r")
+	lines := splitLines(src)
+	number := firstBadLine(lines)
+	text := strings.TrimRight(lines[number-1], " \t\r\n")
 	indent := len(text) - len(strings.TrimLeft(text, " "))
-	at := place{line: line, column: indent + 1, width: textWidth(text[indent:])}
+	at := place{line: number, column: indent + 1, width: textWidth(text[indent:])}
 	hint := ""
 	switch {
-	case strings.Contains(message, "cannot start any token") && strings.Contains(text, "\t"):
+	case strings.Contains(text, "\t") && strings.Contains(message, "cannot start any token"):
 		hint = "indent with spaces, not with tabs"
 	case strings.Contains(message, "cannot start any token"):
 		hint = "put values that begin with @ % or ` in double quotes"
 	case strings.Contains(message, "mapping values are not allowed"):
 		hint = `put values that contain ": " in double quotes, and check the indentation`
 	case strings.Contains(message, "did not find expected ',' or"):
-		hint = "inside { } and [ ], put values that contain { } [ ] or , in double quotes; or a bracket is not closed"
+		hint = "a bracket is not closed; or a value that contains { } [ ] or , is not in double quotes"
 	case strings.Contains(message, "did not find expected key"), strings.Contains(message, "did not find expected '-'"):
 		hint = "check the indentation: keys of one mapping, and dashes of one list, stand in one column"
+	case strings.Contains(message, "unknown anchor"):
+		hint = "an alias *name needs an anchor &name above it"
 	}
-	return at.error(message, hint)
+	return at.error("not YAML: "+message, hint)
+}
+
+// splitLines parts a text into lines with their ends, where YAML (1.1 §5.4) and so the library's line numbers do.
+func splitLines(text string) []string {
+	var lines []string
+	for {
+		i := strings.IndexAny(text, "\n\r\u0085\u2028\u2029")
+		if i < 0 {
+			return append(lines, text)
+		}
+		_, width := utf8.DecodeRuneInString(text[i:])
+		if strings.HasPrefix(text[i:], "\r\n") {
+			width = 2
+		}
+		lines, text = append(lines, text[:i+width]), text[i+width:]
+	}
+}
+
+// firstBadLine is the line after the longest beginning of the file that is YAML, from 1. A bracket or a quote that is never
+// closed is so found where it opens.
+func firstBadLine(lines []string) int {
+	const most = 4 << 20 // bytes read in search of it: a fraction of a second
+	read := 0
+	for n := len(lines) - 1; n > 0; n-- {
+		beginning := strings.Join(lines[:n], "")
+		if read += len(beginning); read > most {
+			break
+		}
+		if isYAML(beginning) {
+			return n + 1
+		}
+	}
+	return 1
+}
+
+func isYAML(src string) bool {
+	decoder := yaml.NewDecoder(strings.NewReader(src))
+	for {
+		var document yaml.Node
+		if err := decoder.Decode(&document); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
 }
 
 func (at place) error(message, hint string) Error {
@@ -186,13 +229,16 @@ func (b *builder) node(n *yaml.Node, depth int) *node {
 
 func (b *builder) build(out *node, n *yaml.Node, depth int) {
 	if depth > maxDepth {
+		out.kind = kindBroken
 		b.fail(out.at, "values are nested too deeply", "")
 		return
 	}
 	if !b.count(out, 1) {
+		out.kind = kindBroken
 		return
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
+		out.kind = kindBroken
 		b.fail(out.at, "tags such as "+n.Tag+" are not used in this file", "remove the tag: the key decides the type")
 		return
 	}
@@ -226,6 +272,7 @@ func (b *builder) count(n *node, more int) bool {
 
 // alias makes out the same as what the alias stands for. Its place stays the anchor's: that is where the values are.
 func (b *builder) alias(out *node, n *yaml.Node) {
+	out.kind = kindBroken
 	target := b.anchors[n.Alias]
 	if target == nil {
 		b.fail(out.at, "*"+n.Value+" stands inside of what it stands for", "")
@@ -290,6 +337,7 @@ func (b *builder) merge(out, from *node, seen map[string]place) {
 		for _, item := range from.items {
 			b.merge(out, item, seen)
 		}
+	case kindBroken:
 	default:
 		b.fail(from.at, "<< takes an alias of a mapping, or a list of them", "write <<: *name")
 	}

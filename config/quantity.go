@@ -23,17 +23,17 @@ func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', -
 
 func (r Rate) String() string { return strconv.FormatFloat(float64(r), 'f', -1, 64) + "/s" }
 
-// String is the size in the largest binary unit that divides it, as it may be written in a file.
+// String is the size as shortly as it may be written in a file without losing a byte.
 func (s Size) String() string {
-	for _, unit := range []struct {
-		name  string
-		bytes Size
-	}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if s != 0 && s%unit.bytes == 0 {
-			return strconv.FormatInt(int64(s/unit.bytes), 10) + unit.name
+	shortest := strconv.FormatInt(int64(s), 10)
+	for _, unit := range []string{"KiB", "MiB", "GiB", "TiB", "kB", "MB", "GB", "TB"} {
+		bytes, _ := sizeUnit(unit)
+		text := strconv.FormatInt(int64(s)/int64(bytes), 10) + unit
+		if s != 0 && int64(s)%int64(bytes) == 0 && len(text) <= len(shortest) {
+			shortest = text
 		}
 	}
-	return strconv.FormatInt(int64(s), 10)
+	return shortest
 }
 
 const durationHint = "write a number with a unit: 300ms, 2s, 5m, 1h, 30d"

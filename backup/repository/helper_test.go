@@ -274,3 +274,13 @@ func describe(dir string) (lines []string, err error) {
 	})
 	return lines, err
 }
+
+var errEOF = io.EOF
+
+func sampleNode() *Node {
+	return &Node{
+		Name: "file", Type: TypeFile, Mode: 0o644, ModTime: time.Unix(1700000000, 123456789).UTC(), AccessTime: time.Unix(1700000001, 0).UTC(),
+		ChangeTime: time.Unix(1700000002, 5).UTC(), UID: 1000, GID: 1000, User: "user", Group: "group", Inode: 123456, Size: 4711, Links: 1,
+		Content: []ID{Hash([]byte("a"))},
+	}
+}

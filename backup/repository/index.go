@@ -19,9 +19,9 @@ type masterIndex struct {
 
 	mu        sync.RWMutex
 	table     *blobTable
-	files     map[ID]struct{} // index files in the table
+	files     map[ID][]uint32 // index files in the table, with the positions of their packs
 	condemned map[ID]condemnedPack
-	marks     map[ID]*indexFile // index files that condemn packs, without their packs
+	marks     map[ID]*indexFile // those of the files that condemn packs
 	loaded    bool
 }
 
@@ -33,7 +33,7 @@ func newMasterIndex(r *Repository) *masterIndex {
 
 func (x *masterIndex) reset() {
 	x.table = newBlobTable()
-	x.files = make(map[ID]struct{})
+	x.files = make(map[ID][]uint32)
 	x.condemned = make(map[ID]condemnedPack)
 	x.marks = make(map[ID]*indexFile)
 	x.loaded = false
@@ -155,23 +155,17 @@ func (r *Repository) loadIndexFile(ctx context.Context, id ID) (*indexFile, erro
 func (x *masterIndex) add(id ID, f *indexFile) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.files[id] = struct{}{}
+	packs := make([]uint32, len(f.packs))
 	for i := range f.packs {
-		x.table.addPack(f.packs[i].id, f.packs[i].entries)
+		packs[i] = x.table.addPack(f.packs[i].id, f.packs[i].entries)
 	}
+	x.files[id] = packs
 	for _, c := range f.condemned {
 		x.condemned[c.id] = c
 	}
 	if len(f.condemned) > 0 {
 		x.marks[id] = f
 	}
-}
-
-// addPack takes a pack that is in the repository, before its index file is.
-func (x *masterIndex) addPack(id ID, entries []packEntry) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.table.addPack(id, entries)
 }
 
 // follow lists the index files and returns their names. If files that this index was loaded from are gone, it
@@ -201,7 +195,7 @@ func (r *Repository) listSet(ctx context.Context, kind store.Kind) (map[ID]struc
 	return set, err
 }
 
-func subset(a, b map[ID]struct{}) bool {
+func subset[V any](a map[ID]V, b map[ID]struct{}) bool {
 	for id := range a {
 		if _, ok := b[id]; !ok {
 			return false

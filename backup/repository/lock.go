@@ -335,6 +335,8 @@ func (l *Lock) change(ctx context.Context, purpose lockPurpose) error {
 	return nil
 }
 
+func (l *Lock) session() string { return l.file.Trivet.Session }
+
 // Context ends with the context given to Repository.Lock, or with ErrLockLost as its cause.
 func (l *Lock) Context() context.Context { return l.ctx }
 

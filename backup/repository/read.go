@@ -99,7 +99,19 @@ func (r *Repository) readSealed(ctx context.Context, at place, p []byte) error {
 
 // openBlob opens sealed, over itself, expands it into buf[:0] and checks the hash.
 func (r *Repository) openBlob(buf, sealed []byte, e packEntry) ([]byte, error) {
-	plain, err := r.sealer.open(sealed)
+	data, err := r.viewBlob(&buf, sealed, e)
+	if err != nil {
+		return nil, err
+	}
+	if e.plain == 0 {
+		data = append(buf[:0], data...)
+	}
+	return data, nil
+}
+
+// viewBlob is openBlob without the copy: the result is a part of sealed or of *buf.
+func (r *Repository) viewBlob(buf *[]byte, sealed []byte, e packEntry) ([]byte, error) {
+	data, err := r.sealer.open(sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -107,16 +119,15 @@ func (r *Repository) openBlob(buf, sealed []byte, e packEntry) ([]byte, error) {
 		if e.plain > maxBlobBytes {
 			return nil, fmt.Errorf("%w: blob of %d bytes", ErrDamaged, e.plain)
 		}
-		if buf, err = r.codecs.decodeBlob(buf, plain, int(e.plain)); err != nil {
+		if data, err = r.codecs.decodeBlob(*buf, data, int(e.plain)); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-	} else {
-		buf = append(buf[:0], plain...)
+		*buf = data
 	}
-	if Hash(buf) != e.id {
+	if Hash(data) != e.id {
 		return nil, fmt.Errorf("%w: blob %s has another content", ErrDamaged, e.id.Short())
 	}
-	return buf, nil
+	return data, nil
 }
 
 // LoadTree reads a directory.

@@ -59,17 +59,31 @@ func (s *Session) save(kind BlobKind, data []byte) (id ID, known bool, err error
 		s.w.stats.known(kind, len(data))
 		return id, true, nil
 	}
+	return id, false, s.add(kind, id, data)
+}
+
+// store stores a blob whether or not it is known: prune moves blobs to new packs.
+func (s *Session) store(h BlobHandle, data []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.w.ctx.Err() != nil {
+		return s.w.err()
+	}
+	return s.add(h.Kind, h.ID, data)
+}
+
+func (s *Session) add(kind BlobKind, id ID, data []byte) error {
 	p := s.packers[kind]
 	if p == nil {
 		p = newPacker(s.w, kind)
 		s.packers[kind] = p
 	}
 	if err := p.add(id, data, s.encoder(), s.check()); err != nil {
-		s.w.fail(err) // the blob is claimed: others count on it
-		return ID{}, false, err
+		s.w.fail(err) // others may count on the blob
+		return err
 	}
 	s.w.stats.added(kind, len(data))
-	return id, false, nil
+	return nil
 }
 
 func (s *Session) encoder() *zstd.Encoder {

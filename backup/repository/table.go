@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+	"sync/atomic"
 )
 
 // blobTable maps blobs to their places in packs. Ten million blobs take at most 60 bytes each: an entry of 48
@@ -57,11 +58,11 @@ func (t *blobTable) home(hash uint64) int {
 	return int(hi)
 }
 
-// find returns the first entry of a blob at or after the probe step given, and the step to go on
-// from. It returns nil when there is no more.
-func (t *blobTable) find(h *BlobHandle, step int) (*tableEntry, int) {
+// probe returns the position of the first entry of a blob at or after the probe step given, and the step to go on
+// from. The first of all is the one added first.
+func (t *blobTable) probe(h *BlobHandle, step int) (pos uint32, next int, ok bool) {
 	if len(t.slots) == 0 {
-		return nil, 0
+		return 0, 0, false
 	}
 	hash, mark := hashOf(&h.ID)
 	slot := t.home(hash) + step
@@ -71,12 +72,12 @@ func (t *blobTable) find(h *BlobHandle, step int) (*tableEntry, int) {
 	for {
 		m := t.marks[slot]
 		if m == 0 {
-			return nil, 0
+			return 0, 0, false
 		}
 		step++
 		if m == mark {
 			if e := t.at(t.slots[slot]); e.id == h.ID && e.kind() == h.Kind {
-				return e, step
+				return t.slots[slot], step, true
 			}
 		}
 		if slot++; slot == len(t.slots) {
@@ -85,24 +86,19 @@ func (t *blobTable) find(h *BlobHandle, step int) (*tableEntry, int) {
 	}
 }
 
-// position is where an entry found by find stands; it is the same for the life of the table.
+// find is probe with the entry itself, or nil.
+func (t *blobTable) find(h *BlobHandle, step int) (*tableEntry, int) {
+	pos, next, ok := t.probe(h, step)
+	if !ok {
+		return nil, 0
+	}
+	return t.at(pos), next
+}
+
+// position is where the first entry of a blob stands; it is the same for the life of the table.
 func (t *blobTable) position(h *BlobHandle) (uint32, bool) {
-	if len(t.slots) == 0 {
-		return 0, false
-	}
-	hash, mark := hashOf(&h.ID)
-	slot := t.home(hash)
-	for t.marks[slot] != 0 {
-		if t.marks[slot] == mark {
-			if e := t.at(t.slots[slot]); e.id == h.ID && e.kind() == h.Kind {
-				return t.slots[slot], true
-			}
-		}
-		if slot++; slot == len(t.slots) {
-			slot = 0
-		}
-	}
-	return 0, false
+	pos, _, ok := t.probe(h, 0)
+	return pos, ok
 }
 
 // packPosition returns the position of a pack, which it adds if needed.
@@ -115,8 +111,9 @@ func (t *blobTable) packPosition(pack ID) (pos uint32, known bool) {
 	return pos, known
 }
 
-// addPack adds the blobs of a pack. Those that are in the table at that very place are passed over.
-func (t *blobTable) addPack(pack ID, entries []packEntry) {
+// addPack adds the blobs of a pack and returns the pack's position. Blobs that are in the table at that very place are
+// passed over.
+func (t *blobTable) addPack(pack ID, entries []packEntry) uint32 {
 	pos, known := t.packPosition(pack)
 	for i := range entries {
 		e := &entries[i]
@@ -125,6 +122,7 @@ func (t *blobTable) addPack(pack ID, entries []packEntry) {
 		}
 		t.add(tableEntry{e.id, pos | uint32(e.kind)<<31, e.offset, e.length, e.plain})
 	}
+	return pos
 }
 
 func (t *blobTable) hasPlace(e *packEntry, pack uint32) bool {
@@ -207,17 +205,15 @@ func (t *blobTable) sizeBytes() int {
 	return len(t.slabs)*slabEntries*48 + len(t.slots)*5 + cap(t.packs)*32 + len(t.names)*48
 }
 
-// bitset is a set of positions.
+// bitset is a set of positions. It is safe for concurrent use.
 type bitset []uint64
 
 func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
 
-func (b bitset) has(i uint32) bool { return b[i/64]&(1<<(i%64)) != 0 }
+func (b bitset) has(i uint32) bool { return atomic.LoadUint64(&b[i/64])&(1<<(i%64)) != 0 }
 
 // set adds i and reports whether it was new.
 func (b bitset) set(i uint32) bool {
-	word, bit := &b[i/64], uint64(1)<<(i%64)
-	was := *word&bit != 0
-	*word |= bit
-	return !was
+	bit := uint64(1) << (i % 64)
+	return atomic.OrUint64(&b[i/64], bit)&bit == 0
 }

@@ -42,6 +42,7 @@ type WriterOptions struct {
 type Writer struct {
 	r       *Repository
 	lock    *Lock
+	unlock  bool // Close gives the lock up
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	gear    *gearTable
@@ -70,11 +71,7 @@ type Writer struct {
 
 // NewWriter takes a shared lock and starts a writer. It must be closed.
 func (r *Repository) NewWriter(ctx context.Context, o WriterOptions) (*Writer, error) {
-	return r.newWriter(ctx, o, forWriting)
-}
-
-func (r *Repository) newWriter(ctx context.Context, o WriterOptions, purpose lockPurpose) (*Writer, error) {
-	lock, err := r.lock(ctx, Shared, purpose)
+	lock, err := r.lock(ctx, Shared, forWriting)
 	if err != nil {
 		return nil, err
 	}
@@ -82,10 +79,11 @@ func (r *Repository) newWriter(ctx context.Context, o WriterOptions, purpose loc
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
+	w.unlock = true
 	return w, nil
 }
 
-// writerUnder makes a writer that works under a lock held by the caller and given up by Writer.Close.
+// writerUnder makes a writer that works under a lock that stays the caller's.
 func (r *Repository) writerUnder(lock *Lock, o WriterOptions) (*Writer, error) {
 	if o.Reopen == 0 {
 		o.Reopen = defaultReopen
@@ -289,6 +287,9 @@ func (w *Writer) Close() error {
 		s.mu.Unlock()
 	}
 	w.disks.Wait()
+	if !w.unlock {
+		return nil
+	}
 	return w.lock.Unlock()
 }
 

@@ -112,17 +112,14 @@ func (s *search) measure(c *Consideration) {
 	}
 }
 
-// loadOf is the part of the load that goes to the group.
+// loadOf is the part of the load that goes to the group, one of the view's.
 func (s *search) loadOf(g *group) float64 {
+	i := slices.Index(s.view.groups, g)
 	from := uint64(0)
-	for _, o := range s.view.groups {
-		upTo := min(o.upTo, 1<<32)
-		if o == g {
-			return float64(upTo-from) / (1 << 32)
-		}
-		from = upTo
+	if i > 0 {
+		from = s.view.groups[i-1].upTo
 	}
-	return 0
+	return float64(min(g.upTo, 1<<32)-from) / (1 << 32)
 }
 
 func (s *search) openWeight(g *group) (sum float64) {

@@ -142,11 +142,8 @@ func (s *search) within(g *group) *Endpoint {
 }
 
 // choose asks the algorithm. The result is an index of g.members, or negative if
-// there is nobody to choose.
+// none of them will do.
 func (s *search) choose(g *group, try uint64) int {
-	if len(g.members) == 0 {
-		return -1
-	}
 	switch s.view.config.Algorithm {
 	case RoundRobin:
 		return g.table.turn(s.nextTurn())

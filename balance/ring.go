@@ -90,7 +90,10 @@ func (r *ring) find(h uint64) int {
 func (s *search) onRing(g *group) int {
 	r := &g.table.ring
 	at := r.find(mix(s.hash))
-	inFlight := float64(max(1, s.pool.inFlight.Load())) // this request included
+	inFlight := float64(s.pool.inFlight.Load()) // this request included
+	if s.dry {
+		inFlight++
+	}
 	perWeight := s.view.config.LoadFactor * inFlight / float64(max(1, g.weight))
 	fallback := -1
 	for range min(maxRingSteps, len(r.points)) {

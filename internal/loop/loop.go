@@ -86,7 +86,8 @@ type deferred struct {
 	ev  Events
 }
 
-// New makes a loop whose clock counts from origin. It opens two file descriptors, which Run closes at its end.
+// New makes a loop whose clock counts from origin. It opens two file descriptors, which Run closes at its end;
+// a loop that is never run needs Close.
 func New(origin time.Time) (*Loop, error) {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -98,7 +99,7 @@ func New(origin time.Time) (*Loop, error) {
 		return nil, fmt.Errorf("create event loop: eventfd: %w", err)
 	}
 	l := &Loop{epfd: epfd, wakefd: wakefd, origin: origin}
-	l.now = time.Since(origin)
+	l.tell()
 	l.wheel.init(l.now)
 	if _, err := l.Add(wakefd, wakeHandler{l}, Readable); err != nil {
 		unix.Close(epfd)
@@ -108,12 +109,12 @@ func New(origin time.Time) (*Loop, error) {
 	return l, nil
 }
 
-// Now returns the time since the loop's origin. It is read once for each event, so that a handler sees one
+// Now returns the time since the loop's origin. It is read once for each call of a handler, which so sees one
 // instant.
 func (l *Loop) Now() time.Duration { return l.now }
 
-// Add registers a socket, edge-triggered, for the given conditions. The caller closes the descriptor itself,
-// after Remove.
+// Add registers a socket, edge-triggered, for the given conditions; those that hold already are reported as the
+// first edge. The caller closes the descriptor itself, after Remove.
 func (l *Loop) Add(fd int, h Handler, ev Events) (Token, error) {
 	var i int32
 	if n := len(l.free); n > 0 {
@@ -168,10 +169,10 @@ func (l *Loop) Post(f func()) bool {
 		return false
 	}
 	l.posted = append(l.posted, f)
-	l.mu.Unlock()
 	if l.sleeping.Load() {
-		l.wake()
+		l.wake() // under mu: after shut has had it, the descriptor may be another's
 	}
+	l.mu.Unlock()
 	return true
 }
 
@@ -192,15 +193,13 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer l.shut()
 	for !l.closed {
 		n := l.wait()
+		l.tell()
 		for i := range n {
 			e := &l.events[i]
 			if s := l.find(Token{e.Fd, e.Pad}); s != nil {
-				l.now = time.Since(l.origin)
 				s.h.Ready(Events(e.Events))
+				l.tell()
 			}
-		}
-		if n == 0 {
-			l.now = time.Since(l.origin)
 		}
 		l.runPosted()
 		l.runAgain()
@@ -208,6 +207,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 	return context.Cause(ctx)
 }
+
+// tell reads the clock.
+func (l *Loop) tell() { l.now = time.Since(l.origin) }
 
 // wait returns how many of l.events the kernel has filled in.
 func (l *Loop) wait() int {
@@ -253,6 +255,7 @@ func (l *Loop) runPosted() {
 	l.mu.Unlock()
 	for _, f := range todo {
 		f()
+		l.tell()
 	}
 }
 
@@ -264,8 +267,8 @@ func (l *Loop) runAgain() {
 	l.again = l.spare[:0]
 	for _, d := range todo {
 		if s := l.find(d.tok); s != nil {
-			l.now = time.Since(l.origin)
 			s.h.Ready(d.ev)
+			l.tell()
 		}
 	}
 	l.spare = todo
@@ -280,6 +283,11 @@ func (l *Loop) shut() {
 	for _, f := range todo {
 		f()
 	}
+	l.Close()
+}
+
+// Close gives the descriptors of a loop back that is not run. Run does so itself at its end.
+func (l *Loop) Close() {
 	unix.Close(l.epfd)
 	unix.Close(l.wakefd)
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// tick is the resolution of deadlines. They never fire early, and at most one tick late.
+// tick is the resolution of deadlines. They never fire early, and at most one tick later than a loop that is not
+// held up by a handler can.
 const tick = 4 * time.Millisecond
 
 // wheelSlots ticks make one turn of the wheel (16 s); a deadline beyond it is looked at once a turn.
@@ -41,6 +42,7 @@ type wheel struct {
 	used    [wheelSlots / 64]uint64
 	current int64 // the tick up to which everything has been expired
 	armed   int
+	due     Timer // head of those being expired; a local one would be allocated each time
 }
 
 func (w *wheel) init(now time.Duration) {
@@ -48,6 +50,7 @@ func (w *wheel) init(now time.Duration) {
 		s := &w.slots[i]
 		s.next, s.prev = s, s
 	}
+	w.due.next, w.due.prev = &w.due, &w.due
 	w.current = int64(now / tick)
 }
 
@@ -92,10 +95,11 @@ func (w *wheel) unlink(t *Timer) {
 // expire calls the owners of all deadlines up to now.
 func (w *wheel) expire(now time.Duration) {
 	to := int64(now / tick)
-	if w.armed == 0 || to-w.current >= wheelSlots {
-		// One turn visits every slot; the ticks before it hold nothing more.
-		w.current = max(w.current, to-wheelSlots)
+	if w.armed == 0 {
+		w.current = max(w.current, to)
+		return
 	}
+	w.current = max(w.current, to-wheelSlots) // one turn visits every slot
 	for w.current < to {
 		w.current++
 		i := w.current & (wheelSlots - 1)
@@ -107,21 +111,20 @@ func (w *wheel) expire(now time.Duration) {
 
 // expireSlot takes the whole list off first: an owner may arm and disarm timers of this very slot.
 func (w *wheel) expireSlot(head *Timer, now time.Duration) {
-	var due Timer
+	due := &w.due
 	due.next, due.prev = head.next, head.prev
-	due.next.prev, due.prev.next = &due, &due
+	due.next.prev, due.prev.next = due, due
 	head.next, head.prev = head, head
 	i := w.current & (wheelSlots - 1)
 	w.used[i>>6] &^= 1 << (i & 63)
-	for due.next != &due {
+	for due.next != due {
 		t := due.next
 		w.unlink(t)
-		switch at := int64((t.when + tick - 1) / tick); {
-		case at > w.current:
+		if at := int64((t.when + tick - 1) / tick); at > w.current {
 			w.link(t, at)
-		default:
-			t.owner.Expire(now)
+			continue
 		}
+		t.owner.Expire(now)
 	}
 }
 

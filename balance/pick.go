@@ -112,7 +112,9 @@ func (s *search) loaded() *Endpoint {
 		if s.view.config.Algorithm.Hashes() {
 			x = s.hash
 		}
-		for x = mix(x^k3) >> 32; x >= groups[first].upTo; first++ {
+		x = mix(x^k3) >> 32
+		for x >= groups[first].upTo {
+			first++
 		}
 	}
 	for i := range groups {

@@ -96,7 +96,7 @@ func newEndpoint(p *Pool, c EndpointConfig, o outlier.Config, now time.Duration)
 		pool:        p,
 		address:     c.Address,
 		key:         keyOf(c.Address),
-		hash:        hashString(c.Address),
+		hash:        HashBytes([]byte(c.Address)),
 		record:      outlier.NewRecord(o),
 		healthSince: now,
 		adminSince:  now,

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
-	"unsafe"
 )
 
 // Odd constants with as many ones as zeros, from the fractional parts of the
@@ -57,10 +56,6 @@ func HashBytes(b []byte) uint64 {
 		x = uint64(b[0])<<16 | uint64(b[n/2])<<8 | uint64(b[n-1])
 	}
 	return mix(fold(x^k2, y^h) ^ k3)
-}
-
-func hashString(s string) uint64 {
-	return HashBytes(unsafe.Slice(unsafe.StringData(s), len(s)))
 }
 
 // HashAddr returns a hash of the first prefix4 bits of an IPv4 address or the

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/internal/demo/load"
+	"github.com/trivet-ha/trivet/internal/demo/process"
 )
 
 // Options change the story. The zero Options tell the whole of it.
@@ -89,10 +90,10 @@ func Run(ctx context.Context, out io.Writer, opt Options) (err error) {
 	}
 	s := &Stage{
 		Dir: dir, Config: filepath.Join(dir, "trivet.yaml"), Socket: filepath.Join(dir, "admin.sock"),
-		opt: opt, story: newStory(told), nursery: newNursery(), recorder: load.NewRecorder(time.Second),
+		opt: opt, story: newStory(told), nursery: process.NewNursery(), recorder: load.NewRecorder(time.Second),
 	}
-	go s.nursery.run() // until its close, which waits
-	defer s.nursery.close()
+	go s.nursery.Run() // until its close, which waits
+	defer s.nursery.Close()
 	defer s.story.show("")
 
 	if err := s.raise(ctx); err != nil {
@@ -243,7 +244,7 @@ func (s *Stage) linger(ctx context.Context) {
 	s.story.title("Everything keeps running. Press Ctrl-C to end it.")
 	s.story.print(fmt.Sprintf("  the shop            http://%s/", s.Front))
 	for _, p := range s.shops {
-		s.story.print(fmt.Sprintf("  %-18s  http://%s/  (pid %d)", p.name, p.address, p.pid()))
+		s.story.print(fmt.Sprintf("  %-18s  http://%s/  (pid %d)", p.name, p.address, p.PID()))
 	}
 	s.story.print("  configuration       " + s.Config)
 	s.story.print("  ask Trivet          trivet status --socket " + s.Socket)

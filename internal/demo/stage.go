@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/internal/demo/load"
+	"github.com/trivet-ha/trivet/internal/demo/process"
 )
 
 // shopsMax is how many shops may ever stand on the stage.
@@ -48,7 +49,7 @@ type Stage struct {
 
 	opt     Options
 	story   *story
-	nursery *nursery
+	nursery *process.Nursery
 	shops   []*shopProcess
 
 	customers *customers
@@ -69,9 +70,9 @@ type row struct {
 
 // A shopProcess is one copy of the shop.
 type shopProcess struct {
-	name    string
-	address string
-	*child  // nil before the first start
+	name           string
+	address        string
+	*process.Child // nil before the first start
 }
 
 // Say tells what the demo does to the world. What Trivet then sees is told with the time since.
@@ -176,57 +177,57 @@ func (s *Stage) shop(name string) *shopProcess {
 // Kill ends a shop's process with SIGKILL: it gets no chance to say goodbye.
 func (s *Stage) Kill(shop string) error {
 	p := s.shop(shop)
-	s.Say("kill -9 %d: %s is gone, with all it had in hand", p.pid(), shop)
-	if err := p.signal(syscall.SIGKILL); err != nil {
+	s.Say("kill -9 %d: %s is gone, with all it had in hand", p.PID(), shop)
+	if err := p.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}
-	<-p.exited
+	<-p.Exited()
 	return nil
 }
 
 // Freeze stops a shop's process: its connections stay open, and nothing answers.
 func (s *Stage) Freeze(shop string) error {
 	p := s.shop(shop)
-	s.Say("kill -STOP %d: %s hangs; its connections stay open, and nothing answers", p.pid(), shop)
-	return p.signal(syscall.SIGSTOP)
+	s.Say("kill -STOP %d: %s hangs; its connections stay open, and nothing answers", p.PID(), shop)
+	return p.Signal(syscall.SIGSTOP)
 }
 
 // Thaw lets a frozen shop go on.
 func (s *Stage) Thaw(shop string) error {
 	p := s.shop(shop)
-	s.Say("kill -CONT %d: %s wakes up", p.pid(), shop)
-	return p.signal(syscall.SIGCONT)
+	s.Say("kill -CONT %d: %s wakes up", p.PID(), shop)
+	return p.Signal(syscall.SIGCONT)
 }
 
 // Open starts a shop that is not running, at its old address.
 func (s *Stage) Open(ctx context.Context, shop string) error {
 	p := s.shop(shop)
 	o := shopOptions{Name: p.name, Listen: p.address, Data: s.ledgers()}
-	c, err := s.nursery.start(p.name, s.opt.Executable, append(slices.Clone(s.opt.ShopCommand), o.args()...)...)
+	c, err := s.nursery.Start(p.name, s.opt.Executable, append(slices.Clone(s.opt.ShopCommand), o.args()...)...)
 	if err != nil {
 		return err
 	}
-	p.child = c
+	p.Child = c
 	if err := s.untilHealthy(ctx, c, "http://"+p.address+"/healthz"); err != nil {
 		return err
 	}
-	s.Say("%s is open at %s (pid %d)", shop, p.address, c.pid())
+	s.Say("%s is open at %s (pid %d)", shop, p.address, c.PID())
 	return nil
 }
 
 // Shut ends a shop politely, as a deployment would.
 func (s *Stage) Shut(shop string) {
 	p := s.shop(shop)
-	s.Say("kill -TERM %d: %s closes", p.pid(), shop)
-	p.stop(3 * time.Second)
+	s.Say("kill -TERM %d: %s closes", p.PID(), shop)
+	p.Stop(3 * time.Second)
 }
 
 func (s *Stage) ledgers() string { return filepath.Join(s.Dir, "ledgers") }
 
 // untilHealthy waits until a child answers 200 at a URL; it fails when the child ends, or after ten seconds.
-func (s *Stage) untilHealthy(ctx context.Context, c *child, url string) error {
+func (s *Stage) untilHealthy(ctx context.Context, c *process.Child, url string) error {
 	const patience = 10 * time.Second
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("start %s: no answer from %s after %v", c.name, url, patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("start %s: no answer from %s after %v", c.Name(), url, patience))
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
 	for {
@@ -235,8 +236,8 @@ func (s *Stage) untilHealthy(ctx context.Context, c *child, url string) error {
 		}
 		select {
 		case <-time.After(10 * time.Millisecond):
-		case <-c.exited:
-			return fmt.Errorf("start %s: it ended at once (%v): %s", c.name, c.err, c.lastWords())
+		case <-c.Exited():
+			return fmt.Errorf("start %s: it ended at once (%v): %s", c.Name(), c.Err(), c.LastWords())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -1,4 +1,4 @@
-package demo
+package process
 
 import (
 	"runtime"
@@ -9,46 +9,46 @@ import (
 )
 
 func TestClosingTheNurseryEndsFrozenChildrenAndTheirsToo(t *testing.T) {
-	n := newNursery()
-	go n.run() // ended by close
-	c, err := n.start("parent", "/bin/sh", "-c", "sleep 600 & echo $!; wait")
+	n := NewNursery()
+	go n.Run() // ended by Close
+	c, err := n.Start("parent", "/bin/sh", "-c", "sleep 600 & echo $!; wait")
 	if err != nil {
 		t.Fatal(err)
 	}
 	untilItSpeaks(t, c)
-	if err := c.signal(syscall.SIGSTOP); err != nil {
+	if err := c.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	n.close()
-	if c.running() {
+	n.Close()
+	if c.Running() {
 		t.Error("the child still runs")
 	}
-	if err := syscall.Kill(-c.pid(), 0); err != syscall.ESRCH {
+	if err := syscall.Kill(-c.PID(), 0); err != syscall.ESRCH {
 		// The grandchild is init's to reap; until then it is a zombie of the group.
 		t.Logf("the group still has members: %v", err)
 	}
 }
 
 func TestStoppingAChildThatWillNotStopKillsIt(t *testing.T) {
-	n := newNursery()
-	go n.run() // ended by close
-	defer n.close()
-	c, err := n.start("stubborn", "/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
+	n := NewNursery()
+	go n.Run() // ended by Close
+	defer n.Close()
+	c, err := n.Start("stubborn", "/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
 	if err != nil {
 		t.Fatal(err)
 	}
 	untilItSpeaks(t, c)
-	c.stop(10 * time.Millisecond)
-	if c.running() || c.err == nil {
-		t.Errorf("running %v, err %v; want it killed", c.running(), c.err)
+	c.Stop(10 * time.Millisecond)
+	if c.Running() || c.err == nil {
+		t.Errorf("running %v, err %v; want it killed", c.Running(), c.err)
 	}
 }
 
 func TestAProgramThatIsNotThereIsAnError(t *testing.T) {
-	n := newNursery()
-	go n.run() // ended by close
-	defer n.close()
-	if _, err := n.start("ghost", "/no/such/program"); err == nil || !strings.Contains(err.Error(), "start ghost") {
+	n := NewNursery()
+	go n.Run() // ended by Close
+	defer n.Close()
+	if _, err := n.Start("ghost", "/no/such/program"); err == nil || !strings.Contains(err.Error(), "start ghost") {
 		t.Errorf("err %v", err)
 	}
 }
@@ -63,9 +63,9 @@ func TestATailKeepsTheEnd(t *testing.T) {
 }
 
 // untilItSpeaks waits for the first output of a child.
-func untilItSpeaks(t *testing.T, c *child) {
+func untilItSpeaks(t *testing.T, c *Child) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); c.lastWords() == ""; runtime.Gosched() {
+	for deadline := time.Now().Add(10 * time.Second); c.LastWords() == ""; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s says nothing", c.name)
 		}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// page writes what was measured as a page of Markdown.
+func (l *lab) page(began time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Measured %s\n\n", began.Format("2 January 2006, 15:04"))
+	b.WriteString(machine())
+	for _, p := range l.peers {
+		fmt.Fprintf(&b, "%s: %s.\n", p, l.version(p))
+	}
+	fmt.Fprintf(&b, "\n%d rounds of %g s, interleaved, after 1 s to warm up. Figures are medians; ratios are medians of the ratios within a round.\n", l.rounds, l.seconds)
+	b.WriteString("Load, proxy and backends share the machine, so CPU per request of the proxy's processes is the steadiest figure.\n")
+	b.WriteString("The configurations are in [peers](../peers/). Trivet runs with metrics, access control, time-outs and health probes on;\nthe others without checks, metrics and access control.\n")
+	for _, c := range cases() {
+		l.speedTable(&b, c)
+		l.idleTable(&b, c)
+		l.faultTable(&b, c)
+	}
+	l.barTable(&b)
+	return b.String()
+}
+
+func machine() string {
+	model := "unknown CPU"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	var u unix.Utsname
+	release := "?"
+	if unix.Uname(&u) == nil {
+		release = unix.ByteSliceToString(u.Release[:])
+	}
+	return fmt.Sprintf("Machine: %d cores of %s, Linux %s, %s.\n", runtime.NumCPU(), model, release, runtime.Version())
+}
+
+// version asks a program for its version.
+func (l *lab) version(peer string) string {
+	program, args := l.trivet, []string{"version"}
+	if peer != "trivet" {
+		found, err := findProgram(peer)
+		if err != nil {
+			return "not installed"
+		}
+		program, args = found, []string{"-v"}
+	}
+	text, err := exec.Command(program, args...).CombinedOutput()
+	if err != nil {
+		return "unknown version"
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return strings.TrimSuffix(strings.TrimPrefix(line, "nginx version: "), ".")
+}
+
+// of returns the samples of a peer in a case, in order of rounds.
+func (l *lab) of(name, peer string) (out []sample) {
+	for _, s := range l.samples {
+		if s.name == name && s.peer == peer {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// median returns the median of what get takes from each; 0 for none.
+func median[T any, V cmp.Ordered](all []T, get func(T) V) (m V) {
+	values := make([]V, len(all))
+	for i, x := range all {
+		values[i] = get(x)
+	}
+	slices.Sort(values)
+	if len(values) > 0 {
+		m = values[(len(values)-1)/2]
+	}
+	return m
+}
+
+func perSecond(s sample) float64 { return s.perSecond }
+func cpu(s sample) float64       { return float64(s.cpuPerRequest) }
+func p99(s sample) float64       { return float64(s.p99) }
+func memory(s sample) float64    { return s.memoryBytes }
+
+// ratio returns the median of the ratios of two peers within a round.
+func (l *lab) ratio(name, peer, other string, get func(sample) float64) float64 {
+	type pair struct{ a, b sample }
+	var pairs []pair
+	a, b := l.of(name, peer), l.of(name, other)
+	for i := range min(len(a), len(b)) {
+		if get(b[i]) != 0 {
+			pairs = append(pairs, pair{a[i], b[i]})
+		}
+	}
+	return median(pairs, func(p pair) float64 { return get(p.a) / get(p.b) })
+}
+
+func (l *lab) speedTable(b *strings.Builder, c benchCase) {
+	if c.path == "" || len(l.of(c.name, l.peers[0])) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n", c.title)
+	first := l.peers[0]
+	fmt.Fprintf(b, "| | requests/s | × %s | CPU µs/request | × %s | p50 ms | p99 ms | memory MiB | errors | others %% |\n|---|---|---|---|---|---|---|---|---|---|\n", first, first)
+	for _, peer := range l.peers {
+		all := l.of(c.name, peer)
+		fmt.Fprintf(b, "| %s | %.0f | %.2f | %.1f | %.2f | %.2f | %.2f | %.0f | %.0f | %.0f |\n", peer,
+			median(all, perSecond), l.ratio(c.name, peer, first, perSecond),
+			median(all, cpu)/float64(time.Microsecond), l.ratio(c.name, peer, first, cpu),
+			float64(median(all, func(s sample) time.Duration { return s.p50 }))/float64(time.Millisecond),
+			median(all, p99)/float64(time.Millisecond),
+			median(all, memory)/(1<<20), sum(all, func(s sample) float64 { return s.errors }), median(all, func(s sample) float64 { return s.foreign }))
+	}
+}
+
+func sum(all []sample, get func(sample) float64) (total float64) {
+	for _, s := range all {
+		total += get(s)
+	}
+	return total
+}
+
+func (l *lab) idleTable(b *strings.Builder, c benchCase) {
+	if c.name != "idle" || len(l.of(c.name, l.peers[0])) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n%d connections that have carried one request each.\n\n| | bytes per connection |\n|---|---|\n", c.title, l.idle)
+	for _, peer := range l.peers {
+		fmt.Fprintf(b, "| %s | %.0f |\n", peer, median(l.of(c.name, peer), memory))
+	}
+}
+
+func (l *lab) faultTable(b *strings.Builder, c benchCase) {
+	if c.signal == 0 || !slices.ContainsFunc(l.faults, func(f faultSample) bool { return f.name == c.name }) {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\nTrivet with its defaults; the others tuned. Watched for %v after the fault.\n\n", c.title, stormFor)
+	b.WriteString("| | requests | failed | last failure, s after | over 1 s | last of these, s after | p99 ms before | p99 ms after | max ms |\n|---|---|---|---|---|---|---|---|---|\n")
+	for _, f := range l.faults {
+		if f.name != c.name {
+			continue
+		}
+		fmt.Fprintf(b, "| %s | %d | %d | %.2f | %d | %.2f | %.1f | %.1f | %.0f |\n", f.peer, f.after.Requests, f.after.Failures(),
+			f.lastAfter(f.after.LastFailure).Seconds(), f.after.Slow, f.lastAfter(f.after.LastSlow).Seconds(),
+			inMS(f.before.Latency.Quantile(0.99)), inMS(f.after.Latency.Quantile(0.99)), inMS(f.after.Latency.Max()))
+	}
+}
+
+func inMS(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -29,32 +29,32 @@ func (b *binding) full() bool {
 	return limit > 0 && b.stats.open.Load() >= int64(limit)
 }
 
-// enter counts a connection in, or says why it may not come in.
-func (b *binding) enter(a netip.Addr) (refusal, bool) {
+// enter counts a connection in, or says why it may not come in. counted tells whether it is also counted
+// among those of its source.
+func (b *binding) enter(a netip.Addr) (counted bool, why refusal) {
 	l := b.listener()
-	b.stats.open.Add(1)
 	if len(l.Trusted) == 0 && !l.Access.Permits(a) { // behind proxies, only the request tells who it is
-		b.stats.open.Add(-1)
-		return refusedAccess, false
+		return false, refusedAccess
 	}
 	if l.MaxPerSource > 0 && a.IsValid() && !containsAddr(l.Trusted, a) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.sources[a] >= l.MaxPerSource {
-			b.stats.open.Add(-1)
-			return refusedSource, false
+			return false, refusedSource
 		}
 		if b.sources == nil {
 			b.sources = map[netip.Addr]int{}
 		}
 		b.sources[a]++
+		counted = true
 	}
-	return 0, true
+	b.stats.open.Add(1)
+	return counted, admitted
 }
 
-func (b *binding) leave(a netip.Addr) {
+func (b *binding) leave(a netip.Addr, counted bool) {
 	b.stats.open.Add(-1)
-	if b.listener().MaxPerSource == 0 && len(b.sources) == 0 {
+	if !counted {
 		return
 	}
 	b.mu.Lock()
@@ -113,11 +113,15 @@ func (a *acceptor) open() {
 	}
 }
 
-// stop takes what is queued and accepts no more.
-func (a *acceptor) stop() {
-	a.w.loop.Disarm(&a.retry)
+// stop accepts no more. What is in the kernel's queue by then is taken unless another process has the socket
+// too, for closing it would reset those connections.
+func (a *acceptor) stop(passed bool) {
 	for _, d := range a.doors {
-		d.Ready(loop.Readable)
+		for range backlog {
+			if passed || !d.accept() {
+				break
+			}
+		}
 		a.w.loop.Unwatch(d.fd, d.tok)
 	}
 	a.w.loop.Disarm(&a.retry)
@@ -133,29 +137,37 @@ func (a *acceptor) Expire(time.Duration) {
 
 // Ready implements loop.Handler.
 func (d *door) Ready(loop.Events) {
-	a := d.a
-	var sa unix.RawSockaddrAny
 	for range acceptMax {
-		if a.b.full() {
-			a.b.stats.full.Add(1)
-			a.pause()
+		if d.a.b.full() {
+			d.a.b.stats.full.Add(1)
+			d.a.pause()
 			return
 		}
-		fd, e := loop.Accept(d.fd, &sa)
-		switch e {
-		case 0:
-			a.place(fd, peerOf(&sa))
-		case unix.EAGAIN:
+		if !d.accept() {
 			return
-		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			a.w.srv.log.Error("no connection can be accepted", "listener", a.b.name, "error", e)
-			a.w.srv.exhausted.Add(1)
-			a.pause()
-			return
-		default: // the connection died in the queue
 		}
 	}
-	a.w.loop.Again(d.tok, loop.Readable)
+	d.a.w.loop.Again(d.tok, loop.Readable)
+}
+
+// accept takes one connection, and reports whether another is worth trying.
+func (d *door) accept() bool {
+	a := d.a
+	var sa unix.RawSockaddrAny
+	fd, e := loop.Accept(d.fd, &sa)
+	switch e {
+	case 0:
+		a.place(fd, peerOf(&sa))
+	case unix.EAGAIN:
+		return false
+	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+		a.w.srv.log.Error("no connection can be accepted", "listener", a.b.name, "error", e)
+		a.w.srv.exhausted.Add(1)
+		a.pause()
+		return false
+	default: // the connection died in the queue
+	}
+	return true
 }
 
 func (a *acceptor) pause() { a.w.loop.Arm(&a.retry, a, a.w.loop.Now()+acceptAgain) }
@@ -163,7 +175,8 @@ func (a *acceptor) pause() { a.w.loop.Arm(&a.retry, a, a.w.loop.Now()+acceptAgai
 // place gives a new connection to the worker that should have it.
 func (a *acceptor) place(fd int, peer netip.AddrPort) {
 	a.b.stats.accepted.Add(1)
-	if why, ok := a.b.enter(peer.Addr()); !ok {
+	counted, why := a.b.enter(peer.Addr())
+	if why != admitted {
 		a.b.stats.refused[why].Add(1)
 		loop.Close(fd)
 		return
@@ -172,17 +185,17 @@ func (a *acceptor) place(fd int, peer netip.AddrPort) {
 	if to := w.srv.emptiest(); to.load.Load()+uneven < w.load.Load() {
 		b := a.b
 		to.load.Add(1) // the worker counts it itself once it has it; until then nobody else gives it one too many
-		if to.loop.Post(func() { to.load.Add(-1); to.serve(b, fd, peer) }) {
+		if to.loop.Post(func() { to.load.Add(-1); to.serve(b, fd, peer, counted) }) {
 			return
 		}
 		to.load.Add(-1)
 	}
-	w.serve(a.b, fd, peer)
+	w.serve(a.b, fd, peer, counted)
 }
 
 // serve begins with a new connection. Usually the first request is already there.
-func (w *worker) serve(b *binding, fd int, peer netip.AddrPort) {
-	c := &client{w: w, b: b, fd: fd, peer: peer, readable: true, began: w.loop.Now()}
+func (w *worker) serve(b *binding, fd int, peer netip.AddrPort, counted bool) {
+	c := &client{w: w, b: b, fd: fd, peer: peer, counted: counted, readable: true, began: w.loop.Now()}
 	w.remember(c)
 	c.pump()
 }

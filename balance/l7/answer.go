@@ -1,6 +1,8 @@
 package l7
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/trivet-ha/trivet/balance"
@@ -45,18 +47,10 @@ func (x *exchange) pump() {
 		case x.readMax < bulkRead:
 			x.readMax *= 2
 		}
+		u.heard = true
 		moved += n
 		x.moved = x.w.loop.Now()
 		x.take(headroom, at+n)
-	}
-}
-
-// pumpBroken looks for an answer on a connection that takes no more of the request.
-func (x *exchange) pumpBroken() {
-	u := x.u
-	x.pump()
-	if x.u == u && !x.answered {
-		x.attemptFailed(failedReset)
 	}
 }
 
@@ -76,6 +70,9 @@ func (x *exchange) take(from, to int) {
 	resp := &x.w.resp
 	for {
 		n, err := resp.Parse(x.w.buf[from:to], x.method, &answerLimits)
+		if err == nil && n > 0 && resp.Status == 101 && !(x.upgrading && x.route.upgradesTo(resp.Upgrade)) {
+			err = errUnasked
+		}
 		if err != nil {
 			x.w.srv.log.Warn("endpoint sent an invalid answer", "pool", x.up.Name, "endpoint", x.ep.Address(), "error", err)
 			x.attemptFailed(failedProtocol)
@@ -100,6 +97,8 @@ func (x *exchange) take(from, to int) {
 	x.keepHead(to, to)
 	x.head(from, to)
 }
+
+var errUnasked = errors.New("it switches to a protocol that nobody asked for")
 
 // answerLimits bound the heads of answers. Endpoints are ours, and some set large cookies.
 var answerLimits = http1.Limits{Line: 16 << 10, Head: 64 << 10, Fields: 256}
@@ -136,8 +135,10 @@ func (x *exchange) head(from, to int) {
 	w, resp := x.w, &x.w.resp
 	now := w.loop.Now()
 	x.first = now
-	x.awaiting = false
-	x.ep.Answered(now, now-x.sent)
+	if x.awaiting {
+		x.awaiting = false
+		x.ep.Answered(now, now-x.sent)
+	}
 	x.phase = phaseBody
 	x.stallBy = 0
 	if x.retryStatus(resp, from, to) {
@@ -156,10 +157,13 @@ func (x *exchange) head(from, to int) {
 	mode := http1.Verbatim
 	switch {
 	case x.c.minor == 0 && resp.Framing == http1.FramingChunked:
-		mode, x.keepAlive = http1.Decode, false
+		mode, x.bare = http1.Decode, true
 	case resp.Framing == http1.FramingClose && x.c.minor > 0:
 		x.chunker = true
 	case resp.Framing == http1.FramingClose:
+		x.bare = true
+	}
+	if x.bare || !x.reqBody.Done() { // or the rest of the body would be taken for the next request
 		x.keepAlive = false
 	}
 	x.ansBody.Drop = x.route.dropAnswer
@@ -185,12 +189,8 @@ func (x *exchange) retryStatus(resp *http1.Response, from, to int) bool {
 	_, used, err := x.ansBody.Pass(x.w.buf[from:to])
 	u := x.u
 	x.u = nil
-	x.giveBack(balance.Outcome{Result: balance.ServerError, Latency: x.first - x.sent, Status: resp.Status})
-	if err == nil && used == to-from && x.ansBody.Done() && resp.KeepAlive {
-		u.release(x.set.MaxIdle)
-	} else {
-		u.close()
-	}
+	x.giveBack(balance.Outcome{Result: balance.ServerError, Latency: x.latency(), Status: resp.Status})
+	x.part(u, err == nil && used == to-from && x.ansBody.Done() && resp.KeepAlive)
 	x.again(retry.Status, false)
 	return true
 }
@@ -246,21 +246,29 @@ func (x *exchange) complete(reusable bool) {
 	u := x.u
 	x.u = nil
 	x.done = true
-	reusable = reusable && x.reqBody.Done() && x.reqAt == len(x.req) && !u.readable
-	o := balance.Outcome{Result: balance.OK, Latency: x.first - x.sent, Status: x.status}
+	x.total, x.phaseBy = 0, 0 // what is left is up to the client
+	o := balance.Outcome{Result: balance.OK, Latency: x.latency(), Status: x.status}
 	if x.status >= 500 {
 		o.Result = balance.ServerError
 	}
 	x.t.stats.status[statusClass(x.status)].Add(1)
 	x.t.stats.latency.observe(o.Latency)
 	x.giveBack(o)
-	if reusable {
+	x.part(u, reusable)
+	if len(x.c.out) == 0 {
+		x.end()
+	} else {
+		x.rearm()
+	}
+}
+
+// part leaves a connection that has answered to the next request, if it is fit for one: all of this request
+// was sent on it, and nothing came that is not part of the answer.
+func (x *exchange) part(u *conn, reusable bool) {
+	if reusable && x.reqBody.Done() && x.reqAt == len(x.req) && !u.deaf && (!u.readable || u.quiet()) {
 		u.release(x.set.MaxIdle)
 	} else {
 		u.close()
-	}
-	if len(x.c.out) == 0 {
-		x.end()
 	}
 }
 
@@ -269,10 +277,8 @@ func (x *exchange) endpointEnded(e unix.Errno) {
 	switch {
 	case x.tunnel:
 		x.upEnded = true
-		if len(x.c.out) == 0 {
-			loop.ShutdownWrite(x.c.fd)
-		}
-		x.endTunnel()
+		x.u.deaf = x.u.deaf || e != 0
+		x.passEnds()
 	case !x.answered:
 		x.attemptFailed(failedReset)
 	case e == 0 && x.ansBody.End() == nil:
@@ -288,47 +294,6 @@ func (x *exchange) endpointEnded(e unix.Errno) {
 }
 
 var lastChunk = []byte("0\r\n\r\n")
-
-// switchProtocol begins the tunnel after a 101. What either side has already sent goes first.
-func (x *exchange) switchProtocol(from, to int) {
-	w := x.w
-	x.tunnel, x.keepAlive, x.retained = true, false, false
-	x.req, x.reqAt = x.req[:0], 0
-	w.head = x.appendAnswer(w.head[:0], &w.resp)
-	x.enter(phaseBody, x.set.Tunnel)
-	x.total = 0
-	x.rearm()
-	ok := x.c.send(w.head)
-	if ok && to > from {
-		x.bytesOut += int64(to - from)
-		ok = x.c.send(w.buf[from:to])
-	}
-	if !ok {
-		x.c.lost()
-		return
-	}
-	if in := x.c.in; in != nil {
-		x.c.in, x.c.unparsed = nil, false
-		x.bytesIn += int64(len(in))
-		x.forwardBytes(in)
-		w.bufs.put(in)
-	}
-	x.c.watch()
-	if x.u != nil {
-		x.c.pump()
-	}
-}
-
-// endTunnel ends a tunnel once both directions have ended and everything is delivered.
-func (x *exchange) endTunnel() {
-	if !x.upEnded || len(x.c.out) > 0 || x.reqAt < len(x.req) || !(x.c.peerDone && !x.c.readable) {
-		return
-	}
-	x.done = true
-	x.t.stats.status[statusClass(x.status)].Add(1)
-	x.giveBack(balance.Outcome{Result: balance.OK, Latency: x.first - x.sent, Status: x.status})
-	x.end()
-}
 
 func statusClass(status int) int {
 	if c := status / 100; c >= 1 && c <= 5 {

@@ -25,6 +25,7 @@ type client struct {
 	next, prev *client // all of the worker
 
 	outAt    int
+	moved    int           // bytes read in this turn
 	minor    int           // the version of the last request: HTTP/1.minor
 	scanned  int           // in has no end of a head before this
 	began    time.Duration // when the first byte of in came
@@ -34,8 +35,8 @@ type client struct {
 	readable bool // a read may bring something
 	peerDone bool // the peer sends no more
 	unparsed bool // in has not been looked at since it was filled
-	closing  bool // no further request is taken
 	pumping  bool
+	counted  bool // among its source's connections
 	whole    bool // the last request was read to its end
 }
 
@@ -50,20 +51,22 @@ const (
 )
 
 const (
-	lingerTime = 2 * time.Second // for the last answer to reach a client that still sends
-	turnsMax   = 64              // pipelined requests served before other connections have their turn
+	lingerIdle = 2 * time.Second  // for the last answer to reach a client that still sends,
+	lingerMax  = 30 * time.Second // and for all that it sends meanwhile: nginx's lingering_time
+	turnsMax   = 64               // pipelined requests served before other connections have their turn
 )
 
 // Ready implements loop.Handler.
 func (c *client) Ready(ev loop.Events) {
-	if ev&(loop.Hangup|loop.Failed) != 0 {
+	// A tunnel goes on when both sides have been shut down in order: there may be bytes left to pass on.
+	if ev&loop.Failed != 0 || ev&loop.Hangup != 0 && (c.x == nil || !c.x.tunnel) {
 		c.lost()
 		return
 	}
-	if ev&loop.PeerDone != 0 {
+	if ev&(loop.PeerDone|loop.Hangup) != 0 {
 		c.peerDone = true
 	}
-	if ev&(loop.Readable|loop.PeerDone) != 0 {
+	if ev&(loop.Readable|loop.PeerDone|loop.Hangup) != 0 {
 		c.readable = true
 	}
 	if ev&loop.Writable != 0 && len(c.out) > 0 {
@@ -73,18 +76,18 @@ func (c *client) Ready(ev loop.Events) {
 }
 
 // watch registers the connection with the loop. It is done late: a connection that is served at once and
-// closed never needs it.
-func (c *client) watch() {
-	if c.tok.Valid() || c.state == clientClosed {
-		return
+// closed never needs it. It reports false if that is impossible; the connection is of no use then.
+func (c *client) watch() bool {
+	if c.tok.Valid() {
+		return true
 	}
 	tok, err := c.w.loop.Add(c.fd, c, loop.Readable|loop.Writable|loop.PeerDone)
 	if err != nil {
 		c.w.srv.log.Error("connection dropped", "listener", c.b.name, "error", err)
-		c.lost()
-		return
+		return false
 	}
 	c.tok = tok
+	return true
 }
 
 // pump handles what can be read, until nothing can be or the request in progress has to wait for its endpoint.
@@ -93,12 +96,10 @@ func (c *client) pump() {
 		return
 	}
 	c.pumping = true
-	for turns := 0; c.canRead(); turns++ {
-		if turns == turnsMax {
-			c.watch()
-			c.w.loop.Again(c.tok, loop.Readable)
-			break
-		}
+	c.moved = 0
+	turns := 0
+	for c.canRead() && turns < turnsMax && c.moved < turnBytes {
+		turns++
 		switch {
 		case c.state == clientLinger:
 			c.discard()
@@ -112,46 +113,62 @@ func (c *client) pump() {
 		}
 	}
 	c.pumping = false
+	switch {
+	case !c.wanted():
+	case !c.watch():
+		c.lost()
+	case c.canRead():
+		c.w.loop.Again(c.tok, loop.Readable)
+	case c.x != nil:
+		c.x.ask()
+	}
 }
 
-func (c *client) canRead() bool {
+// wanted reports whether the next bytes from the client can be made use of.
+func (c *client) wanted() bool {
 	switch c.state {
 	case clientClosed:
 		return false
 	case clientBusy:
-		return c.readable && c.x.wantsClient()
-	case clientLinger:
-		return c.readable
+		return c.x.wantsClient()
 	}
-	return c.readable || c.unparsed
+	return true
 }
 
-// read reads into the worker's scratch buffer, from its body mark on.
-func (c *client) read(limit int) (p []byte, ok bool) {
+func (c *client) canRead() bool {
+	return c.wanted() && (c.readable || c.unparsed && c.x == nil && c.state != clientLinger)
+}
+
+// read reads into the worker's scratch buffer, from its body mark on. Without bytes, open tells whether there
+// may be some later. It reports false if the connection is broken.
+func (c *client) read(limit int) (p []byte, open, ok bool) {
 	buf := c.w.buf[headroom : headroom+limit]
 	n, e := loop.Read(c.fd, buf)
 	switch {
 	case e == unix.EAGAIN:
 		c.readable = false
-		c.watch()
-		return nil, true
+		return nil, true, true
 	case e != 0:
-		return nil, false
-	case n < len(buf) && n > 0 && !c.peerDone:
+		return nil, false, false
+	case n == 0:
+		c.readable, c.peerDone = false, true
+		return nil, false, true
+	case n < len(buf) && !c.peerDone:
 		c.readable = false // a short read has emptied the socket: what comes later is a new edge
 	}
-	return buf[:n], true
+	c.moved += n
+	return buf[:n], true, true
 }
 
 func (c *client) readHead() {
-	p, ok := c.read(headRead)
+	p, open, ok := c.read(headRead)
 	switch {
 	case !ok:
 		c.lost()
-	case len(p) == 0 && !c.readable: // would block
+	case len(p) == 0 && open:
 		c.armHead()
-	case len(p) == 0:
-		c.peerEnded()
+	case len(p) == 0: // the end of the stream outside of a request
+		c.close()
 	case len(c.in) > 0:
 		c.in = c.w.bufs.add(c.in, p)
 		c.handleKept()
@@ -160,9 +177,6 @@ func (c *client) readHead() {
 		c.handle(p)
 	}
 }
-
-// peerEnded is the end of the stream outside of a request.
-func (c *client) peerEnded() { c.close() }
 
 // armHead sets the deadline that a connection without a request has.
 func (c *client) armHead() {
@@ -181,9 +195,6 @@ func (c *client) handleKept() {
 	lim := &c.b.listener().Limits
 	if http1.HeadEnd(c.in, c.scanned) < 0 && len(c.in) <= lim.Head {
 		c.scanned = max(0, len(c.in)-3)
-		if !c.readable {
-			c.watch()
-		}
 		c.armHead()
 		return
 	}
@@ -203,9 +214,6 @@ func (c *client) handle(p []byte) {
 	case n == 0:
 		c.in = append(c.w.bufs.get(len(p)), p...)
 		c.scanned = max(0, len(p)-3)
-		if !c.readable {
-			c.watch()
-		}
 		c.armHead()
 	default:
 		c.state = clientBusy
@@ -222,7 +230,6 @@ func (c *client) keep(p []byte) {
 	}
 	if c.in == nil {
 		c.in = c.w.bufs.get(len(p))
-		c.began = c.w.loop.Now()
 	}
 	c.in = c.w.bufs.add(c.in, p)
 	c.unparsed = true
@@ -245,7 +252,8 @@ func (c *client) reject(lis *Listener, err error) {
 	x.reply(status, textPlain, []byte(text+"\n"), nil)
 }
 
-// send gives p to the kernel, and keeps what it does not take. It reports false if the connection is lost.
+// send gives p to the kernel, and keeps what it does not take. It reports false if the connection is broken;
+// the caller then calls lost.
 func (c *client) send(p []byte) bool {
 	if len(c.out) > 0 {
 		c.out = c.w.bufs.add(c.out, p)
@@ -259,7 +267,9 @@ func (c *client) send(p []byte) bool {
 		c.out = append(c.w.bufs.get(len(p)-n), p[n:]...)
 		c.outAt = 0
 		c.progress = c.w.loop.Now()
-		c.watch()
+		if !c.watch() {
+			return false
+		}
 		if c.x != nil {
 			c.x.rearm()
 		}
@@ -292,15 +302,14 @@ func (c *client) flush() {
 // ended is called when the exchange is over and everything is sent.
 func (c *client) ended(keepAlive, whole bool) {
 	c.x, c.whole = nil, whole
-	if !keepAlive || c.closing {
+	switch {
+	case !keepAlive:
 		c.finish()
 		return
-	}
-	if c.unparsed {
-		c.state = clientIdle
-	} else {
+	case c.unparsed: // of a request that had to wait for its turn
+		c.state, c.began = clientIdle, c.w.loop.Now()
+	default:
 		c.armHead()
-		c.watch()
 	}
 	c.pump()
 }
@@ -316,16 +325,20 @@ func (c *client) finish() {
 	c.w.bufs.put(c.in)
 	c.in, c.unparsed = nil, false
 	c.state = clientLinger
-	c.arm(c.w.loop.Now(), lingerTime)
-	c.watch()
+	c.began = c.w.loop.Now()
+	c.arm(c.began, lingerIdle)
 	c.readable = true
 	c.pump()
 }
 
+// discard reads on while the client has perhaps not seen its last answer.
 func (c *client) discard() {
-	p, ok := c.read(headRead)
-	if !ok || (len(p) == 0 && c.readable) {
+	p, open, ok := c.read(bulkRead)
+	switch now := c.w.loop.Now(); {
+	case !ok || !open || now-c.began > lingerMax:
 		c.close()
+	case len(p) > 0:
+		c.arm(now, lingerIdle)
 	}
 }
 
@@ -340,6 +353,11 @@ func (c *client) lost() {
 		return
 	}
 	c.close()
+}
+
+// cut makes the close that follows a reset: the client must not take what it has got for the whole.
+func (c *client) cut() {
+	_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
 
 func (c *client) close() {

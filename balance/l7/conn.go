@@ -31,9 +31,11 @@ type conn struct {
 	idle time.Duration
 
 	connecting bool
-	reused     bool
-	readable   bool
-	peerDone   bool
+	reused     bool // it has served a request before
+	heard      bool // bytes have come in answer to the present request
+	deaf       bool // it takes no more
+	readable   bool // a read may bring something
+	peerDone   bool // the endpoint sends no more
 	closed     bool
 }
 
@@ -43,23 +45,25 @@ func (t *target) take(probe bool) *conn {
 		u := t.idle[n-1]
 		t.idle[n-1] = nil
 		t.idle = t.idle[:n-1]
-		if probe && !u.alive() {
+		if t.set.KeepAlive > 0 && t.w.loop.Now()-u.idle > t.set.KeepAlive || probe && !u.quiet() {
 			u.close()
 			continue
 		}
-		u.reused = true
+		u.reused, u.heard = true, false
 		t.stats.reuses.Add(1)
 		return u
 	}
 	return nil
 }
 
-// alive asks the kernel whether the endpoint has closed a connection whose end the loop has not seen yet. It
-// is worth a system call for requests that must not be sent twice.
-func (u *conn) alive() bool {
-	var b [1]byte
-	_, _, err := unix.Recvfrom(u.fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return err == unix.EAGAIN
+// quiet asks the kernel whether there is nothing to read on a connection, neither bytes nor an end that the loop
+// has not seen yet. It is worth a system call for requests that must not be sent twice.
+func (u *conn) quiet() bool {
+	if loop.Peek(u.fd) != unix.EAGAIN {
+		return false
+	}
+	u.readable = false
+	return true
 }
 
 // dial opens a connection. It is usually still being established when dial returns.
@@ -139,9 +143,9 @@ func (t *target) expire(before time.Duration) {
 func (u *conn) Ready(ev loop.Events) {
 	x := u.x
 	if x == nil {
-		// Whatever an idle connection has to say, no request was sent that it could be the answer to. Only
-		// the news that it can be written to, which is old, is harmless.
-		if ev&^loop.Writable != 0 {
+		// Whatever an idle connection has to say, no request was sent that it could be the answer to. That it
+		// can be written to is no news.
+		if ev&^loop.Writable != 0 && !u.quiet() {
 			u.t.drop(u)
 		}
 		return
@@ -154,9 +158,9 @@ func (u *conn) Ready(ev loop.Events) {
 		if ev&loop.Writable == 0 {
 			return
 		}
-		u.connected()
+		u.connecting = false
 	}
-	if ev&loop.PeerDone != 0 {
+	if ev&(loop.PeerDone|loop.Hangup|loop.Failed) != 0 {
 		u.peerDone = true
 	}
 	if ev&(loop.Readable|loop.PeerDone|loop.Hangup|loop.Failed) != 0 {
@@ -168,11 +172,6 @@ func (u *conn) Ready(ev loop.Events) {
 	if u.readable && u.x == x {
 		x.pump()
 	}
-}
-
-func (u *conn) connected() {
-	u.connecting = false
-	u.x.connected()
 }
 
 func errno(err error) unix.Errno {

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/trivet-ha/trivet/balance"
 	"github.com/trivet-ha/trivet/balance/l7/http1"
 	"github.com/trivet-ha/trivet/fault/retry"
@@ -39,18 +37,21 @@ type exchange struct {
 
 	phase     phase
 	attempts  int
-	stales    int // attempts that only found a dead connection
 	tried     []*balance.Endpoint
 	hash      uint64
 	waiter    balance.Waiter
 	queueing  bool // the waiter is with the pool
 	keepAlive bool // the client's connection goes on after this
 	retained  bool // req holds everything sent so far, so that it can be sent again
+	stale     bool // an attempt has found a connection that was dead: the next ones open their own
+	upgrading bool // the endpoint has been asked to switch protocols
+	bare      bool // only the connection's end tells the client where the answer ends
 	unparsed  bool // there is no request: its head was refused
 	answered  bool // the head of the final answer has been handed to the client
 	lost      bool // the client has gone
 	tunnel    bool // the protocol was switched: bytes pass both ways
 	upEnded   bool // in a tunnel: the endpoint sends no more
+	downEnded bool // in a tunnel: the client sends no more
 	done      bool // the endpoint's answer is complete
 	ansAlive  bool // the endpoint keeps the connection
 	awaiting  bool // the endpoint has been told that it owes an answer
@@ -62,12 +63,14 @@ type exchange struct {
 
 	timer   loop.Timer
 	start   time.Duration // when the request's first byte was read
-	sent    time.Duration // when the attempt's request was sent, as far as it was there
+	sent    time.Duration // when the attempt's request was sent whole; 0 before
 	first   time.Duration // when the final answer's head came
 	total   time.Duration // the whole request ends by then; 0 is no limit
 	phaseBy time.Duration // the phase ends by then; 0 is no limit
 	stallBy time.Duration // the endpoint's silence is looked at then; 0 is never
 	moved   time.Duration // when a byte last moved in the phases after the head
+	asked   time.Duration // since when the client's next bytes are waited for; 0 if they are not
+	waited  time.Duration // how long that has taken before, in all
 
 	log  logFields
 	life uint64 // counts the uses of this object
@@ -82,15 +85,13 @@ const (
 	phaseQueue         // a free endpoint
 	phaseBackoff       // the time of the next attempt
 	phaseConnect       // the connection
+	phaseSend          // the rest of the request, or the endpoint to take it
 	phaseAnswer        // the head of the answer
 	phaseBody          // the rest of the answer, or the client to take it
 )
 
 // retainMax bounds the part of a request that is kept for another attempt.
 const retainMax = 64 << 10
-
-// staleMax bounds how often a request is sent again because a reused connection turned out dead.
-const staleMax = 3
 
 // begin takes the request that the worker has just parsed; rest is what was read beyond its head.
 func (x *exchange) begin(rest []byte) {
@@ -105,6 +106,7 @@ func (x *exchange) begin(rest []byte) {
 	}
 	if !normalise(x.w, q) {
 		x.route = noRoute
+		x.log.remember(x)
 		x.fail(400, "the path leads out of the site")
 		return
 	}
@@ -207,6 +209,10 @@ func (x *exchange) pick(p *balance.Request) {
 }
 
 func (x *exchange) enqueue() {
+	if !x.c.watch() { // it may be long, and nobody may be left at its end
+		x.c.lost()
+		return
+	}
 	x.bind()
 	if err := x.up.Pool.Wait(&x.waiter, x.w.loop.Now()); err != nil {
 		x.up.counters.queueFull.Add(1)
@@ -218,324 +224,14 @@ func (x *exchange) enqueue() {
 	x.enter(phaseQueue, x.set.Queue)
 }
 
-// attempt sends the request to an endpoint, on which Pick has reserved a place.
-func (x *exchange) attempt(ep *balance.Endpoint) {
-	x.ep = ep
-	x.attempts++
-	t, err := x.w.target(x, ep)
-	if err != nil {
-		x.w.srv.log.Warn("endpoint cannot be dialled", "pool", x.up.Name, "endpoint", ep.Address(), "error", err)
-		x.attemptFailed(failedConnect)
-		return
-	}
-	x.t = t
-	x.reqAt = 0
-	if u := t.take(!x.method.Idempotent()); u != nil {
-		x.use(u)
-		x.startAnswer()
-		x.flush()
-		return
-	}
-	u, e := t.dial()
-	if e != 0 {
-		x.attemptFailed(failedConnect)
-		return
-	}
-	x.use(u)
-	x.enter(phaseConnect, x.set.Connect)
-	x.flush()
-}
-
-func (x *exchange) use(u *conn) {
-	x.u = u
-	u.x = x
-}
-
-// connected goes on when a new connection is established.
-func (x *exchange) connected() { x.startAnswer() }
-
-// startAnswer begins the wait for the head of the answer.
-func (x *exchange) startAnswer() {
-	now := x.w.loop.Now()
-	x.sent = now
-	x.ep.Sent(now)
-	x.awaiting = true
-	x.stallBy = 0
-	if x.set.Stall {
-		x.stallBy = now + x.ep.StallAfter()
-	}
-	x.enter(phaseAnswer, x.answerLimit())
-}
-
-// answerLimit returns how long an endpoint may take to begin its answer.
-func (x *exchange) answerLimit() time.Duration {
-	limit := x.set.FirstByte
-	if x.route.FirstByte > 0 {
-		limit = x.route.FirstByte
-	}
-	return earliest(limit, x.route.PerTry)
-}
-
-// flush sends what the endpoint has not got of the request.
-func (x *exchange) flush() {
-	u := x.u
-	for x.reqAt < len(x.req) {
-		n, e := loop.Write(u.fd, x.req[x.reqAt:])
-		if e == unix.EAGAIN {
-			return
-		}
-		if e != 0 {
-			x.writeFailed(e)
-			return
-		}
-		if u.connecting {
-			// The kernel took the bytes: the connection stands, and its event need not be waited for.
-			u.connected()
-		}
-		x.reqAt += n
-		x.moved = x.w.loop.Now()
-	}
-	if !x.retained {
-		x.req, x.reqAt = x.req[:0], 0
-	}
-	if x.tunnel && x.c.peerDone && !x.c.readable {
-		loop.ShutdownWrite(u.fd)
-	}
-	if x.wantsClient() && x.c.readable {
-		x.c.pump()
-	}
-}
-
-// writeFailed handles a broken connection. What the endpoint may have said before it closed (an early
-// refusal of a large body, say) still counts, so the answer is looked for first.
-func (x *exchange) writeFailed(e unix.Errno) {
-	if x.u.connecting {
-		x.attemptFailed(failedConnect)
-		return
-	}
-	x.u.readable = true
-	x.req, x.reqAt = x.req[:min(x.reqAt, len(x.req))], min(x.reqAt, len(x.req))
-	if x.reqAt > 0 || e == unix.EPIPE {
-		x.pumpBroken()
-		return
-	}
-	x.attemptFailed(failedReset)
-}
-
-// wantsClient reports whether what the client sends next belongs to this exchange and can go on.
-func (x *exchange) wantsClient() bool {
-	if x.u == nil || x.u.connecting || x.reqAt < len(x.req) {
-		return false
-	}
-	return x.tunnel || (!x.reqBody.Done() && !x.done)
-}
-
-// readClient reads more of the request's body, or of what follows a switch of protocols.
-func (x *exchange) readClient() {
-	c := x.c
-	p, ok := c.read(bulkRead)
-	switch {
-	case !ok:
-		c.lost()
-		return
-	case len(p) == 0 && !c.readable: // would block
-		x.rearm()
-		return
-	case len(p) == 0:
-		c.readable = false
-		x.clientEnded()
-		return
-	}
-	x.moved = x.w.loop.Now()
-	if x.tunnel {
-		x.bytesIn += int64(len(p))
-		x.forwardBytes(p)
-		return
-	}
-	keep, used, err := x.reqBody.Pass(p)
-	x.bytesIn = x.reqBody.Received()
-	c.keep(p[used:])
-	if err != nil {
-		x.bodyRefused(err)
-		return
-	}
-	p = p[:keep]
-	if x.reqBody.Done() {
-		p = append(p, x.reqBody.Tail()...) // p has room: the scratch buffer goes on behind it
-		if x.phase == phaseAnswer {
-			x.enter(phaseAnswer, x.answerLimit())
-		}
-	}
-	x.forwardBytes(p)
-}
-
-// bodyRefused ends a request whose body breaks the protocol while it is being sent on.
-func (x *exchange) bodyRefused(err error) {
-	status, text := 400, "bad request body"
-	if bad, ok := err.(*http1.Error); ok {
-		status, text = bad.Status, bad.Text
-	}
-	x.keepAlive = false
-	x.giveBack(balance.Outcome{Result: balance.Canceled})
-	x.failBroken(status, text)
-}
-
-// clientEnded is the end of the client's stream while its bytes are wanted.
-func (x *exchange) clientEnded() {
-	if x.tunnel {
-		if x.reqAt == len(x.req) {
-			loop.ShutdownWrite(x.u.fd)
-		}
-		x.endTunnel()
-		return
-	}
-	x.c.lost() // the body is cut short: the request will never be whole
-}
-
-// forwardBytes sends bytes of the request on, and keeps what the endpoint does not take at once. As long as
-// the whole request is small enough it is kept for another attempt.
-func (x *exchange) forwardBytes(p []byte) {
-	if x.retained {
-		if len(x.req)+len(p) <= retainMax {
-			x.req = x.w.bufs.add(x.req, p)
-			x.flush()
-			return
-		}
-		x.retained = false
-		x.req, x.reqAt = x.req[:0], 0
-	}
-	n, e := loop.Write(x.u.fd, p)
-	if e != 0 && e != unix.EAGAIN {
-		x.writeFailed(e)
-		return
-	}
-	if n < len(p) {
-		x.req = x.w.bufs.add(x.req, p[n:])
-	}
-}
-
-// attemptFailed ends an attempt that brought no answer, and makes another or gives up.
-func (x *exchange) attemptFailed(f failure) {
-	u := x.u
-	stale := f == failedReset && u != nil && u.reused && len(u.in) == 0
-	x.settle(f, stale)
-	if u != nil {
-		u.close()
-	}
-	x.u = nil
-	if x.answered {
-		x.abort()
-		return
-	}
-	if x.mayRetry(f, stale) {
-		x.again(reasonOf[f], stale)
-		return
-	}
-	switch f {
-	case failedTimeout, failedStall:
-		x.fail(504, "the endpoint did not answer in time")
-	default:
-		x.fail(502, "the endpoint could not be reached")
-	}
-}
-
-var outcomeOf = [failureKinds]balance.Result{
-	failedConnect:  balance.ConnectFailed,
-	failedReset:    balance.Reset,
-	failedTimeout:  balance.Timeout,
-	failedStall:    balance.Stalled,
-	failedProtocol: balance.ServerError,
-}
-
-// settle tells the pool how the attempt ended.
-func (x *exchange) settle(f failure, stale bool) {
-	o := balance.Outcome{Result: outcomeOf[f]}
-	if stale {
-		o.Result = balance.Canceled // the endpoint closed an idle connection, as it may
-	} else if x.t != nil {
-		x.t.stats.failures[f].Add(1)
-	}
-	x.giveBack(o)
-}
-
-// giveBack returns the place on the endpoint to the pool, once.
-func (x *exchange) giveBack(o balance.Outcome) {
-	if ep := x.ep; ep != nil {
-		x.ep = nil
-		if x.awaiting {
-			x.awaiting = false
-			ep.Abandoned(x.w.loop.Now())
-		}
-		x.last = ep
-		x.up.Pool.Done(ep, o, x.w.loop.Now())
-	}
-}
-
-var reasonOf = [failureKinds]retry.When{
-	failedConnect:  retry.Connect,
-	failedReset:    retry.Reset,
-	failedTimeout:  retry.Timeout,
-	failedStall:    retry.Stall,
-	failedProtocol: retry.Reset,
-}
-
-// mayRetry decides whether the request may go out once more. A request that may have reached an endpoint is
-// sent again only if doing it twice does no harm (RFC 9110 §9.2.2).
-func (x *exchange) mayRetry(f failure, stale bool) bool {
-	unsent := f == failedConnect || x.reqAt == 0
-	if x.lost || !x.retained || !(unsent || x.method.Idempotent()) {
-		return false
-	}
-	if stale {
-		x.stales++
-		return x.stales <= staleMax
-	}
-	return x.route.Retry.Wants(x.attempts, reasonOf[f], 0) && x.afford()
-}
-
-// afford takes a retry out of the budget.
-func (x *exchange) afford() bool {
-	b := x.budget()
-	if b == nil || b.Take(x.w.loop.Now()) {
-		return true
-	}
-	x.up.counters.noBudget.Add(1)
-	return false
-}
-
-// again makes another attempt, after the back-off that the policy wants.
-func (x *exchange) again(reason retry.When, stale bool) {
-	if stale {
-		x.attempts--
-	} else {
-		x.tried = append(x.tried, x.last)
-		x.counters().retries.Add(1)
-	}
-	x.reqAt = 0
-	if !stale {
-		if wait := x.route.Retry.Backoff(x.attempts, reason, x.w.random()); wait > 0 {
-			x.enter(phaseBackoff, wait)
-			return
-		}
-	}
-	x.repick()
-}
-
-// repick picks for a further attempt. The request itself is no longer parsed; what matters of it was kept.
-func (x *exchange) repick() {
-	x.w.pick = balance.Request{Hash: x.hash, Tried: x.tried}
-	x.pick(&x.w.pick)
-}
-
 // clientFlushed goes on when the client has taken everything that was kept for it.
 func (x *exchange) clientFlushed() {
 	x.moved = x.w.loop.Now()
 	switch {
-	case x.phase == phaseNone || x.done && !x.tunnel:
-		x.end()
 	case x.tunnel && x.upEnded:
-		loop.ShutdownWrite(x.c.fd)
-		x.endTunnel()
+		x.passEnds()
+	case x.done:
+		x.end()
 	case x.u != nil && x.u.readable:
 		x.pump()
 	}
@@ -549,16 +245,16 @@ func (x *exchange) clientLost() {
 	}
 	x.queueing = false
 	x.giveBack(balance.Outcome{Result: balance.Canceled})
-	if x.u != nil {
-		x.u.close()
-		x.u = nil
-	}
 	x.end()
 }
 
-// abort ends an answer that cannot be completed. The client sees it by the missing end.
+// abort ends an answer that cannot be completed. The client sees it by the missing end, or where it would take
+// any end for the right one, by a reset.
 func (x *exchange) abort() {
 	x.lost = true
+	if x.bare {
+		x.c.cut()
+	}
 	x.c.close()
 	x.end()
 }
@@ -614,7 +310,7 @@ func (x *exchange) counters() *routeCounters {
 func (x *exchange) account() {
 	n := x.counters()
 	class := statusClass(x.status)
-	if x.lost && x.status < 400 {
+	if x.lost && x.status < 400 && !x.tunnel {
 		class = 0
 	}
 	n.status[class].Add(1)

@@ -12,7 +12,7 @@ import (
 func (x *exchange) appendRequest(dst []byte) []byte {
 	q, ops := &x.w.req, &x.route.RequestHeaders
 	dst = http1.AppendRequestLine(dst, q.MethodText, x.target())
-	upgrade := x.mayUpgrade(q)
+	x.upgrading = len(q.Upgrade) > 0 && x.route.upgradesTo(q.Upgrade)
 	hosted := false
 	for i := range q.Fields {
 		f := &q.Fields[i]
@@ -39,7 +39,7 @@ func (x *exchange) appendRequest(dst []byte) []byte {
 		dst = append(dst, x.requestID...)
 		dst = append(dst, "\r\n"...)
 	}
-	if upgrade {
+	if x.upgrading {
 		dst = append(dst, "Connection: upgrade\r\nUpgrade: "...)
 		dst = append(dst, q.Upgrade...)
 		dst = append(dst, "\r\n"...)
@@ -49,20 +49,6 @@ func (x *exchange) appendRequest(dst []byte) []byte {
 }
 
 var hostName = []byte("Host")
-
-// mayUpgrade reports whether the request asks for a protocol that the route allows. A request with a body may
-// not: who would say where the body ends and the new protocol begins.
-func (x *exchange) mayUpgrade(q *http1.Request) bool {
-	if len(q.Upgrade) == 0 || q.HasBody() {
-		return false
-	}
-	for _, p := range x.route.Upgrade {
-		if equalFold(q.Upgrade, p) {
-			return true
-		}
-	}
-	return false
-}
 
 // target returns the request target as the route rewrites it.
 func (x *exchange) target() []byte {

@@ -8,8 +8,10 @@ import (
 
 const textPlain = "text/plain; charset=utf-8"
 
-// noRoute is what requests are counted under which no route took.
-var noRoute = &Route{Name: "(none)"}
+// NoRoute is the name under which requests are counted that no route took.
+const NoRoute = "(none)"
+
+var noRoute = &Route{Name: NoRoute}
 
 // fail answers with an error of our own.
 func (x *exchange) fail(status int, text string) {
@@ -31,7 +33,7 @@ func (x *exchange) refuse(err error) {
 func (x *exchange) reply(status int, contentType string, body []byte, ops *HeaderOps) {
 	x.status = status
 	x.phase = phaseNone
-	x.stallBy = 0
+	x.total, x.phaseBy, x.stallBy, x.asked = 0, 0, 0, 0
 	if x.first == 0 {
 		x.first = x.w.loop.Now()
 	}
@@ -69,6 +71,8 @@ func (x *exchange) reply(status int, contentType string, body []byte, ops *Heade
 	}
 	if len(x.c.out) == 0 {
 		x.end()
+	} else {
+		x.rearm()
 	}
 }
 

@@ -28,7 +28,7 @@ type Route struct {
 	Timeout   time.Duration // the whole request, all attempts; 0 is no limit
 	PerTry    time.Duration // one attempt, up to the head of its answer; 0 is no limit
 	FirstByte time.Duration // instead of the pool's; 0 takes the pool's
-	Retry     retry.Policy
+	Retry     retry.Policy  // the zero Policy retries with its defaults; Attempts 1 does not
 	Budget    *retry.Budget // nil takes the pool's
 
 	BodyMax int64    // instead of the listener's; 0 takes the listener's
@@ -147,6 +147,10 @@ func (r *Route) check() error {
 	if !r.ResponseHeaders.empty() {
 		r.dropAnswer = r.ResponseHeaders.drops
 	}
+	r.Retry = r.Retry.WithDefaults()
+	if err := r.Retry.Check(); err != nil {
+		return fmt.Errorf("route %s: %w", r.Name, err)
+	}
 	r.splitSum = 0
 	for _, s := range r.Split {
 		r.splitSum += s.Weight
@@ -155,6 +159,16 @@ func (r *Route) check() error {
 		return errors.New("route " + r.Name + ": the weights of its split are all zero")
 	}
 	return nil
+}
+
+// upgradesTo reports whether a client may switch to the protocol.
+func (r *Route) upgradesTo(protocol []byte) bool {
+	for _, p := range r.Upgrade {
+		if equalFold(protocol, p) {
+			return true
+		}
+	}
+	return false
 }
 
 // upstream chooses the pool of a request.

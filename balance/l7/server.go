@@ -42,6 +42,7 @@ type Server struct {
 	bindings  map[string]*binding
 	sockets   map[string]*socket // by address
 	inherited map[string][]int
+	ended     bool // Run has returned
 }
 
 // New makes a server without listeners; see Apply.
@@ -63,6 +64,9 @@ func New(cfg Config) (*Server, error) {
 	for i := range cfg.Loops {
 		w, err := newWorker(s, i)
 		if err != nil {
+			for _, w := range s.workers {
+				w.loop.Close()
+			}
 			return nil, err
 		}
 		s.workers = append(s.workers, w)
@@ -72,7 +76,7 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) now() time.Duration { return time.Since(s.origin) }
 
-// Run serves until ctx ends, and then closes every connection. See Drain for the gentle way.
+// Run serves until ctx ends, and then closes every connection and socket. See Drain for the gentle way.
 //
 // Each event loop holds a processor while requests come; Run therefore raises GOMAXPROCS so that other
 // goroutines keep theirs.
@@ -85,6 +89,13 @@ func (s *Server) Run(ctx context.Context) error {
 		wg.Go(func() { _ = w.run(ctx) })
 	}
 	wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	for address, sock := range s.sockets {
+		delete(s.sockets, address)
+		sock.close()
+	}
 	return context.Cause(ctx)
 }
 
@@ -95,6 +106,9 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Apply(listeners []*Listener) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return errors.New("apply listeners: the server has ended")
+	}
 	byName := map[string]*Listener{}
 	want := map[string]*Listener{} // by address
 	for _, l := range listeners {
@@ -146,7 +160,8 @@ func (s *Server) prepare(l *Listener) error {
 	return nil
 }
 
-// open opens the sockets that are wanted and not there. On an error it closes them again.
+// open opens the sockets that are wanted and not there. On an error it closes them again, but for those that
+// were inherited.
 func (s *Server) open(want map[string]*Listener) (opened []*socket, err error) {
 	for address := range want {
 		if s.sockets[address] != nil {
@@ -155,11 +170,15 @@ func (s *Server) open(want map[string]*Listener) (opened []*socket, err error) {
 		sock, err := s.listen(address)
 		if err != nil {
 			for _, o := range opened {
+				o.disown(s.inherited[o.address])
 				o.close()
 			}
 			return nil, fmt.Errorf("listener %s: %w", want[address].Name, err)
 		}
 		opened = append(opened, sock)
+	}
+	for _, o := range opened {
+		delete(s.inherited, o.address)
 	}
 	return opened, nil
 }
@@ -170,7 +189,6 @@ func (s *Server) listen(address string) (*socket, error) {
 	if len(fds) == 0 {
 		return listen(address, len(s.workers))
 	}
-	delete(s.inherited, address)
 	return adopt(address, fds, len(s.workers))
 }
 
@@ -272,15 +290,18 @@ func (s *Server) serve(sock *socket, b *binding) {
 
 // unserve ends a socket, after what the kernel has queued on it.
 func (s *Server) unserve(sock *socket) {
+	passed := sock.passed
 	var left atomic.Int32
 	left.Store(int32(len(sock.acceptors)))
+	done := func() {
+		if left.Add(-1) == 0 {
+			sock.close()
+		}
+	}
 	for _, a := range sock.acceptors {
-		a.w.loop.Post(func() {
-			a.stop()
-			if left.Add(-1) == 0 {
-				sock.close()
-			}
-		})
+		if !a.w.loop.Post(func() { a.stop(passed); done() }) {
+			done()
+		}
 	}
 }
 

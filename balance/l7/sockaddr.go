@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,8 @@ type sockaddr struct {
 	family int
 	raw    []byte
 }
+
+func (a *sockaddr) equal(b *sockaddr) bool { return a.family == b.family && bytes.Equal(a.raw, b.raw) }
 
 func (a *sockaddr) connect(fd int) unix.Errno {
 	for {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -175,7 +176,7 @@ func listenUnix(address, path string) (*socket, error) {
 // adopt takes over descriptors from another process. If it had fewer workers than this one, the rest is
 // opened: sockets that share an address share its connections.
 func adopt(address string, fds []int, workers int) (*socket, error) {
-	s := &socket{address: address, fds: fds}
+	s := &socket{address: address, fds: slices.Clone(fds)}
 	path, isUnix := strings.CutPrefix(address, "unix:")
 	if isUnix {
 		s.path = path
@@ -187,19 +188,30 @@ func adopt(address string, fds []int, workers int) (*socket, error) {
 		unix.CloseOnExec(fd)
 	}
 	for !isUnix && len(s.fds) < workers {
-		ap, err := netip.ParseAddrPort(s.addr())
+		fd, err := again(s.addr())
 		if err != nil {
-			if ap, err = listenAddr(s.addr()); err != nil {
-				return nil, err
-			}
-		}
-		fd, err := listenTCP(ap)
-		if err != nil {
+			s.disown(fds)
+			s.close()
 			return nil, fmt.Errorf("listen on %s: %w", address, err)
 		}
 		s.fds = append(s.fds, fd)
 	}
 	return s, nil
+}
+
+// again opens one more descriptor for an address.
+func again(address string) (int, error) {
+	ap, err := listenAddr(address)
+	if err != nil {
+		return -1, err
+	}
+	return listenTCP(ap)
+}
+
+// disown keeps descriptors from being closed with the socket, and its file from being removed if it had any.
+func (s *socket) disown(fds []int) {
+	s.fds = slices.DeleteFunc(s.fds, func(fd int) bool { return slices.Contains(fds, fd) })
+	s.passed = len(fds) > 0
 }
 
 // addr returns the address that the socket really has, which differs from the one asked for with port 0.

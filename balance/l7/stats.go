@@ -2,6 +2,7 @@ package l7
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -65,6 +66,7 @@ type failure uint8
 
 const (
 	failedConnect failure = iota
+	failedLocal           // this machine has no socket, port or memory for it
 	failedReset
 	failedTimeout
 	failedStall
@@ -72,7 +74,7 @@ const (
 	failureKinds
 )
 
-var failureNames = [failureKinds]string{"connect", "reset", "timeout", "stall", "protocol"}
+var failureNames = [failureKinds]string{"connect", "local", "reset", "timeout", "stall", "protocol"}
 
 // listenerStats count connections. Workers share them: a connection is rarer than a request.
 type listenerStats struct {
@@ -90,6 +92,7 @@ const (
 	refusedSource refusal = iota
 	refusedAccess
 	refusalKinds
+	admitted // it was
 )
 
 var refusalNames = [refusalKinds]string{"max_connections_per_source", "access"}
@@ -116,6 +119,22 @@ func (h *Histogram) Total() (n uint64) {
 		n += c
 	}
 	return n
+}
+
+// Quantile returns the bound of the bucket that the quantile falls in, 0 if nothing was counted. What is above
+// all bounds counts as the last.
+func (h *Histogram) Quantile(q float64) time.Duration {
+	want := uint64(math.Ceil(q * float64(h.Total())))
+	if want == 0 {
+		return 0
+	}
+	sum := uint64(0)
+	for i, bound := range LatencyBounds {
+		if sum += h.Counts[i]; sum >= want {
+			return bound
+		}
+	}
+	return LatencyBounds[len(LatencyBounds)-1]
 }
 
 func (h *Histogram) add(from *histogram) {
@@ -213,6 +232,10 @@ func (u *Upstream) Stats() (PoolStats, []EndpointStats) {
 	defer u.mu.Unlock()
 	var all []EndpointStats
 	for address, e := range u.endpoints {
+		if u.Pool.ByAddress(address) == nil && !e.connected() {
+			delete(u.endpoints, address) // a metric is not kept for ever because an endpoint once was
+			continue
+		}
 		st := EndpointStats{Pool: u.Name, Endpoint: address, Failures: map[string]uint64{}}
 		for _, w := range e.workers {
 			if w != nil {
@@ -223,6 +246,15 @@ func (u *Upstream) Stats() (PoolStats, []EndpointStats) {
 	}
 	slices.SortFunc(all, func(a, b EndpointStats) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 	return p, all
+}
+
+func (s *endpointStats) connected() bool {
+	for _, w := range s.workers {
+		if w != nil && w.connections.Load() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (st *EndpointStats) add(w *endpointCounters) {

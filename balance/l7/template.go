@@ -110,8 +110,11 @@ func (t *Template) append(dst []byte, x *exchange) []byte {
 // fact appends a part of the request: from its head while that is there, else as it was remembered. In a log
 // line, what the client wrote is made harmless; a head's fields have been checked by the parser.
 func (x *exchange) fact(dst, present []byte, remembered span) []byte {
-	if x.log.set {
+	switch {
+	case x.log.set:
 		present = x.log.of(remembered)
+	case x.logging: // the head was refused; what the worker has parsed last is another's
+		present = nil
 	}
 	if x.logging {
 		return appendSafe(dst, present)

@@ -25,12 +25,12 @@ func (x *exchange) rearm() {
 	by := earliest(earliest(x.total, x.phaseBy), x.stallBy)
 	if t := &x.lis.Timeouts; len(x.c.out) > 0 && t.WriteIdle > 0 {
 		by = earliest(by, x.c.progress+t.WriteIdle)
-	} else if x.uploading() {
+	} else if x.asked > 0 && !x.tunnel {
 		if t.BodyIdle > 0 {
-			by = earliest(by, x.moved+t.BodyIdle)
+			by = earliest(by, x.asked+t.BodyIdle)
 		}
 		if t.MinRate > 0 {
-			by = earliest(by, x.w.loop.Now()+rateGrace)
+			by = earliest(by, x.asked+max(0, x.patience()-x.waited))
 		}
 	}
 	if by == 0 {
@@ -47,14 +47,19 @@ func earliest(a, b time.Duration) time.Duration {
 	return a
 }
 
-// uploading reports whether the exchange waits for bytes of the client's body.
-func (x *exchange) uploading() bool { return !x.tunnel && x.u != nil && x.wantsClient() }
+// patience is how long the client may be waited for, in all, with as much of the body as it has sent so far.
+func (x *exchange) patience() time.Duration {
+	return max(rateGrace, time.Duration(float64(x.bytesIn)/float64(x.lis.Timeouts.MinRate)*float64(time.Second)))
+}
 
 // Expire implements loop.Expirer: one of the deadlines has passed, or a connection is looked at because it
 // has been quiet for a while.
 func (x *exchange) Expire(now time.Duration) {
-	x.c.watch() // from now on it matters whether the client is still there
-	if x.c.x != x {
+	if x.lost {
+		return // its waker ends it
+	}
+	if !x.c.watch() { // from now on it matters whether the client is still there
+		x.c.lost()
 		return
 	}
 	t := &x.lis.Timeouts
@@ -62,9 +67,9 @@ func (x *exchange) Expire(now time.Duration) {
 	case x.total > 0 && now >= x.total:
 		x.late()
 	case len(x.c.out) > 0 && t.WriteIdle > 0 && now >= x.c.progress+t.WriteIdle:
+		x.c.cut()
 		x.c.lost()
-	case x.uploading() && x.tooSlow(now):
-		x.status = 408
+	case x.asked > 0 && !x.tunnel && x.tooSlow(now):
 		x.giveBack(balance.Outcome{Result: balance.Canceled})
 		x.failBroken(408, "the body did not arrive in time")
 	case x.stallBy > 0 && now >= x.stallBy && x.phase == phaseAnswer:
@@ -78,11 +83,8 @@ func (x *exchange) Expire(now time.Duration) {
 
 func (x *exchange) tooSlow(now time.Duration) bool {
 	t := &x.lis.Timeouts
-	if t.BodyIdle > 0 && now >= x.moved+t.BodyIdle {
-		return true
-	}
-	took := now - x.start
-	return t.MinRate > 0 && took >= rateGrace && float64(x.bytesIn) < float64(t.MinRate)*took.Seconds()
+	waiting := now - x.asked
+	return t.BodyIdle > 0 && waiting >= t.BodyIdle || t.MinRate > 0 && x.waited+waiting >= x.patience()
 }
 
 // late is the end of the time that the route gives a whole request.
@@ -100,9 +102,9 @@ func (x *exchange) late() {
 
 // failBroken answers with an error if nothing was answered yet, and cuts the answer off if something was.
 func (x *exchange) failBroken(status int, text string) {
-	if x.u != nil {
-		x.u.close()
+	if u := x.u; u != nil {
 		x.u = nil
+		u.close()
 	}
 	if x.answered {
 		x.abort()
@@ -122,9 +124,10 @@ func (x *exchange) lookForStall(now time.Duration) {
 		x.rearm()
 		return
 	}
-	x.settle(failedStall, false)
-	x.u.close()
+	u := x.u
 	x.u = nil
+	x.settle(failedStall, false)
+	u.close()
 	x.again(retry.Stall, false)
 }
 
@@ -140,12 +143,14 @@ func (x *exchange) phaseOver(now time.Duration) {
 		x.repick()
 	case phaseConnect:
 		x.attemptFailed(failedConnect)
-	case phaseAnswer:
-		if x.uploading() { // the endpoint's time begins when it has the whole request
-			x.phaseBy = 0
+	case phaseSend:
+		if by := x.moved + x.set.IdleIO; now < by {
+			x.phaseBy = by
 			x.rearm()
 			return
 		}
+		x.attemptFailed(failedTimeout)
+	case phaseAnswer:
 		x.attemptFailed(failedTimeout)
 	case phaseBody:
 		x.idle(now)
@@ -156,7 +161,7 @@ func (x *exchange) phaseOver(now time.Duration) {
 func (x *exchange) idle(now time.Duration) {
 	limit := x.set.IdleIO
 	if x.tunnel {
-		limit = x.set.Tunnel
+		limit = x.tunnelLimit()
 	}
 	if by := x.moved + limit; now < by || len(x.c.out) > 0 {
 		x.phaseBy = max(by, now+time.Second)
@@ -164,7 +169,7 @@ func (x *exchange) idle(now time.Duration) {
 		return
 	}
 	if x.tunnel {
-		x.giveBack(balance.Outcome{Result: balance.OK, Latency: x.first - x.sent, Status: x.status})
+		x.giveBack(balance.Outcome{Result: balance.OK, Latency: x.latency(), Status: x.status})
 	} else {
 		x.settle(failedTimeout, false)
 	}

@@ -3,6 +3,7 @@ package l7
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -28,14 +29,13 @@ type worker struct {
 	query query
 	pick  balance.Request
 
-	bufs     buffers
-	seed     uint64
-	targets  map[*balance.Endpoint]*target
-	clients  client // head of the list of all
-	free     *exchange
-	freeLen  int
-	sweeper  loop.Timer
-	accepted []*acceptor
+	bufs    buffers
+	seed    uint64
+	targets map[*balance.Endpoint]*target
+	clients client // head of the list of all
+	free    *exchange
+	freeLen int
+	sweeper loop.Timer
 
 	load atomic.Int64 // open client connections
 }
@@ -45,6 +45,9 @@ const sweepEvery = time.Second
 
 // targetIdle is how long a worker remembers an endpoint that it has no connection to.
 const targetIdle = 10 * time.Minute
+
+// forever is later than any time.
+const forever = time.Duration(math.MaxInt64)
 
 // freeMax bounds the exchanges that a worker keeps for later.
 const freeMax = 4096
@@ -71,7 +74,7 @@ func (w *worker) run(ctx context.Context) error {
 		c.lost()
 	}
 	for _, t := range w.targets {
-		t.expire(1 << 62)
+		t.expire(forever)
 	}
 	return err
 }
@@ -79,7 +82,11 @@ func (w *worker) run(ctx context.Context) error {
 // Expire implements loop.Expirer: it is the sweep.
 func (w *worker) Expire(now time.Duration) {
 	for ep, t := range w.targets {
-		if t.set != nil && t.set.KeepAlive > 0 {
+		switch {
+		case len(t.idle) == 0:
+		case ep.Pool().ByAddress(ep.Address()) != ep: // removed from its pool
+			t.expire(forever)
+		case t.set.KeepAlive > 0:
 			t.expire(now - t.set.KeepAlive)
 		}
 		if len(t.idle) == 0 && now-t.used > targetIdle && t.stats.connections.Load() == 0 {
@@ -114,6 +121,9 @@ func (w *worker) target(x *exchange, ep *balance.Endpoint) (*target, error) {
 		addr, err := resolve(address)
 		if err != nil {
 			return nil, fmt.Errorf("dial %s: %w", ep.Address(), err)
+		}
+		if !addr.equal(&t.addr) {
+			t.expire(forever) // the name means another server now
 		}
 		t.addr, t.set = addr, x.set
 	}
@@ -162,5 +172,5 @@ func (w *worker) forget(c *client) {
 	c.prev.next, c.next.prev = c.next, c.prev
 	c.next, c.prev = nil, nil
 	w.load.Add(-1)
-	c.b.leave(c.peer.Addr())
+	c.b.leave(c.peer.Addr(), c.counted)
 }

@@ -224,7 +224,8 @@ func (c *checker) tryLoadIndexes(ctx context.Context) (*masterIndex, []Problem, 
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case errors.Is(err, ErrDamaged), errors.Is(err, ErrUnauthenticated):
+		case isDamage(err):
+			fresh.damaged[id] = err
 			problems = append(problems, Problem{Kind: IndexDamaged, Err: fmt.Errorf("index %s: %w", id.Short(), err)})
 			return nil
 		case err != nil:
@@ -249,7 +250,7 @@ func (c *checker) adopt(fresh *masterIndex) {
 	defer x.loading.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.table, x.files, x.condemned, x.marks, x.loaded = fresh.table, fresh.files, fresh.condemned, fresh.marks, true
+	x.adopt(fresh)
 	c.table, c.order = x.table, x.table.byPack()
 	c.stats.Blobs = x.table.n
 }
@@ -323,7 +324,7 @@ func (c *checker) trees(ctx context.Context, snapshots []*Snapshot) error {
 			return nil // it can be read, and the next prune will list it again
 		case errors.Is(err, ErrNoBlob):
 			c.found(Problem{Kind: BlobMissing, Blob: h, Err: err})
-		case errors.Is(err, ErrDamaged), errors.Is(err, ErrUnauthenticated), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, store.ErrNotExist):
+		case isDamage(err), errors.Is(err, store.ErrNotExist):
 			c.found(Problem{Kind: TreeDamaged, Blob: h, Err: err})
 		default:
 			return err

@@ -284,3 +284,5 @@ func sampleNode() *Node {
 		Content: []ID{Hash([]byte("a"))},
 	}
 }
+
+func splitLines(s string) []string { return strings.Split(strings.TrimSpace(s), "\n") }

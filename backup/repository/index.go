@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 
@@ -22,6 +23,7 @@ type masterIndex struct {
 	files     map[ID][]uint32 // index files in the table, with the positions of their packs
 	condemned map[ID]condemnedPack
 	marks     map[ID]*indexFile // those of the files that condemn packs
+	damaged   map[ID]error      // files that can't be read: backup and restore go on without, prune does not
 	loaded    bool
 }
 
@@ -36,6 +38,7 @@ func (x *masterIndex) reset() {
 	x.files = make(map[ID][]uint32)
 	x.condemned = make(map[ID]condemnedPack)
 	x.marks = make(map[ID]*indexFile)
+	x.damaged = make(map[ID]error)
 	x.loaded = false
 }
 
@@ -56,8 +59,13 @@ func (x *masterIndex) reload(ctx context.Context) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.table, x.files, x.condemned, x.marks, x.loaded = fresh.table, fresh.files, fresh.condemned, fresh.marks, true
+	x.adopt(fresh)
 	return nil
+}
+
+// adopt takes over what another has loaded. x.mu is held.
+func (x *masterIndex) adopt(fresh *masterIndex) {
+	x.table, x.files, x.condemned, x.marks, x.damaged, x.loaded = fresh.table, fresh.files, fresh.condemned, fresh.marks, fresh.damaged, true
 }
 
 func (x *masterIndex) ensure(ctx context.Context) error {
@@ -105,8 +113,9 @@ func (x *masterIndex) loadListed(ctx context.Context) (vanished bool, err error)
 		listed[id] = struct{}{}
 		x.mu.RLock()
 		_, known := x.files[id]
+		_, damaged := x.damaged[id]
 		x.mu.RUnlock()
-		if !known {
+		if !known && !damaged {
 			ids = append(ids, id)
 			bytes += sizeBytes
 		}
@@ -130,6 +139,12 @@ func (x *masterIndex) loadListed(ctx context.Context) (vanished bool, err error)
 			x.mu.Unlock()
 			return nil
 		}
+		if isDamage(err) {
+			x.mu.Lock()
+			x.damaged[id] = err
+			x.mu.Unlock()
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -137,6 +152,11 @@ func (x *masterIndex) loadListed(ctx context.Context) (vanished bool, err error)
 		return nil
 	})
 	return vanished, err
+}
+
+// isDamage tells a file that is not what it was from a store that can't be reached.
+func isDamage(err error) bool {
+	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrUnauthenticated) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 func (r *Repository) loadIndexFile(ctx context.Context, id ID) (*indexFile, error) {
@@ -182,7 +202,7 @@ func (x *masterIndex) follow(ctx context.Context) (map[ID]struct{}, error) {
 	if !subset(x.files, listed) {
 		x.reset()
 	}
-	x.loaded = x.loaded && len(x.files) == len(listed)
+	x.loaded = x.loaded && len(x.files)+len(x.damaged) == len(listed)
 	return listed, nil
 }
 

@@ -50,12 +50,16 @@ type LockInfo struct {
 	Username  string
 	PID       int
 	Session   string // "" for a lock of another program
+	Err       error  // why the lock can't be read; it counts as an exclusive one then
 	purpose   lockPurpose
 	boot      string
 }
 
 // String describes the holder for people.
 func (l LockInfo) String() string {
+	if l.Err != nil {
+		return fmt.Sprintf("lock %s can't be read: %v", l.ID.Short(), l.Err)
+	}
 	mode := "shared"
 	if l.Exclusive {
 		mode = "exclusive"
@@ -373,6 +377,10 @@ func (r *Repository) Locks(ctx context.Context) ([]LockInfo, error) {
 		if errors.Is(err, store.ErrNotExist) {
 			continue // refreshed or released since
 		}
+		if isDamage(err) {
+			locks = append(locks, LockInfo{ID: id, Exclusive: true, Err: err})
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -405,7 +413,7 @@ func (r *Repository) liveLocks(ctx context.Context) ([]LockInfo, error) {
 }
 
 // Stale reports whether the lock was not refreshed for so long that its holder must have stopped.
-func (l LockInfo) Stale(now time.Time) bool { return now.Sub(l.Time) > lockStale }
+func (l LockInfo) Stale(now time.Time) bool { return l.Err == nil && now.Sub(l.Time) > lockStale }
 
 // Dead reports whether the holder certainly runs no more: it was a process of this kernel and this namespace, and that
 // process is gone.

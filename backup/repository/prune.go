@@ -112,6 +112,9 @@ func (p *pruner) run(ctx context.Context) error {
 	if err := p.r.ReloadIndex(ctx); err != nil {
 		return err
 	}
+	for id, err := range p.r.index.damaged {
+		return fmt.Errorf("index %s can't be read (repair the index first): %w", id.Short(), err)
+	}
 	if err := p.mark(ctx); err != nil {
 		return err
 	}

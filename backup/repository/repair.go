@@ -113,7 +113,7 @@ func (p *indexRepair) loadOld(ctx context.Context, ids []ID, o RepairOptions) er
 		f, err := p.r.loadIndexFile(ctx, id)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrUnauthenticated) {
+		if isDamage(err) {
 			p.stats.Unreadable++
 			return nil
 		}

@@ -144,16 +144,17 @@ func (c *snapshotCache) retain(ids []ID) {
 	}
 }
 
-// Snapshots lists all snapshots, the oldest first.
+// Snapshots lists all snapshots, the oldest first. If some can't be read, it returns the others and an error.
 func (r *Repository) Snapshots(ctx context.Context) ([]*Snapshot, error) {
 	all, damaged, err := r.allSnapshots(ctx)
-	if err == nil {
-		for _, d := range damaged {
-			err = errors.Join(err, d)
-		}
-	}
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
+	}
+	for _, d := range damaged {
+		err = errors.Join(err, d)
+	}
+	if err != nil {
+		return all, fmt.Errorf("list snapshots: %w", err)
 	}
 	return all, nil
 }
@@ -181,7 +182,7 @@ func (r *Repository) allSnapshots(ctx context.Context) ([]*Snapshot, map[ID]erro
 		case err == nil:
 			all = append(all, s)
 		case errors.Is(err, store.ErrNotExist): // removed since
-		case errors.Is(err, ErrDamaged), errors.Is(err, ErrUnauthenticated):
+		case isDamage(err):
 			damaged[id] = err
 		default:
 			return err
@@ -212,13 +213,13 @@ func (r *Repository) LoadSnapshot(ctx context.Context, id ID) (*Snapshot, error)
 	return s, nil
 }
 
-// FindSnapshot returns the snapshot of that name: "latest" (among those that the filter selects), or the first digits of its ID
-// (whatever the filter says). The error is ErrNoSnapshot or ErrAmbiguous where that is the reason.
+// FindSnapshot returns the snapshot of that name: "latest" (of those that the filter selects and that can be read), or the
+// first digits of its ID (whatever the filter says). The error is ErrNoSnapshot or ErrAmbiguous where that is the reason.
 func (r *Repository) FindSnapshot(ctx context.Context, name string, f SnapshotFilter) (*Snapshot, error) {
 	if name == "latest" {
-		all, err := r.Snapshots(ctx)
+		all, _, err := r.allSnapshots(ctx)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("find snapshot %s: %w", name, err)
 		}
 		for _, s := range slices.Backward(all) {
 			if f.Match(s) {

@@ -1,0 +1,137 @@
+package trivet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/balance/l7"
+	"github.com/trivet-ha/trivet/config"
+	"github.com/trivet-ha/trivet/fault/probe"
+)
+
+// build is a configuration that is ready to be put in force.
+type build struct {
+	n         *Node
+	file      *config.Config
+	pools     map[config.Name]*pool // those that stay and those that are new
+	addresses map[config.Name]map[string]string
+	checks    map[config.Name]probe.Check
+	listeners []*l7.Listener
+	logs      map[logKey]*accessLog
+}
+
+// build makes everything that the file asks for and that may fail. It changes nothing that is in force.
+func (n *Node) build(file *config.Config) (*build, error) {
+	b := &build{
+		n: n, file: file, pools: map[config.Name]*pool{},
+		addresses: map[config.Name]map[string]string{}, logs: map[logKey]*accessLog{},
+		checks: map[config.Name]probe.Check{},
+	}
+	if err := b.build(); err != nil {
+		b.discard()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *build) build() error {
+	var errs []error
+	for i := range b.file.Pools {
+		if err := b.buildPool(&b.file.Pools[i]); err != nil {
+			errs = append(errs, fmt.Errorf("pool %s: %w", b.file.Pools[i].Name, err))
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	for i := range b.file.Listeners {
+		l, err := b.buildListener(&b.file.Listeners[i])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		b.listeners = append(b.listeners, l)
+	}
+	return errors.Join(errs...)
+}
+
+// buildPool makes everything that a pool needs and that may fail.
+func (b *build) buildPool(spec *config.Pool) (err error) {
+	if b.addresses[spec.Name], err = resolvePool(spec); err != nil {
+		return err
+	}
+	if b.checks[spec.Name], err = buildCheck(&spec.Health.Probe, string(spec.Name)); err != nil {
+		return err
+	}
+	cfg := b.n.balanceConfig(spec)
+	if p := b.n.pools[spec.Name]; p != nil {
+		b.pools[spec.Name] = p
+		return cfg.Check()
+	}
+	bp, err := balance.New(cfg, b.n.now())
+	if err != nil {
+		return err
+	}
+	upstream := l7.NewUpstream(string(spec.Name), bp, nil, upstreamSettings(spec, b.addresses[spec.Name]))
+	b.pools[spec.Name] = &pool{spec: spec, balance: bp, upstream: upstream}
+	return nil
+}
+
+// discard closes what was opened for a configuration that will not be in force.
+func (b *build) discard() {
+	for _, l := range b.logs {
+		if l.file != nil {
+			l.file.Close()
+		}
+	}
+}
+
+// adopt puts the pools and logs of a configuration in force whose listeners already are.
+func (n *Node) adopt(b *build) {
+	for _, name := range n.poolNames() {
+		if b.pools[name] == nil {
+			n.pools[name].stop()
+			delete(n.pools, name)
+		}
+	}
+	for i := range b.file.Pools {
+		spec := &b.file.Pools[i]
+		p := b.pools[spec.Name]
+		if n.pools[spec.Name] == nil {
+			n.pools[spec.Name] = p
+			n.inherit.restore(p, n.now())
+			n.startPool(p, b.checks[spec.Name])
+			continue
+		}
+		if err := p.balance.Update(n.balanceConfig(spec), n.now()); err != nil {
+			// Check has passed, so this cannot be; the pool goes on as it was.
+			n.log.Error("pool not changed", "pool", spec.Name, "error", err)
+			continue
+		}
+		p.spec = spec
+		p.upstream.Configure(upstreamSettings(spec, b.addresses[spec.Name]))
+		p.prober.change(b.checks[spec.Name])
+	}
+	n.adoptLogs(b.logs)
+}
+
+// adoptLogs starts the logs of the new configuration and ends those of the old one, after what they hold is
+// written.
+func (n *Node) adoptLogs(logs map[logKey]*accessLog) {
+	for _, old := range n.logs {
+		old.stop()
+	}
+	for _, l := range logs {
+		l.stop = n.parts.add(func(ctx context.Context) {
+			if err := l.Run(ctx); err != nil {
+				n.log.Error("access log ended", "error", err)
+			}
+			if l.file != nil {
+				l.file.Close()
+			}
+		})
+	}
+	n.logs = logs
+}

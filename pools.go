@@ -1,0 +1,156 @@
+package trivet
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/balance/l7"
+	"github.com/trivet-ha/trivet/config"
+	"github.com/trivet-ha/trivet/fault/outlier"
+	"github.com/trivet-ha/trivet/fault/retry"
+)
+
+// pool is a pool of the file with everything that belongs to it while it is in force.
+type pool struct {
+	spec     *config.Pool
+	balance  *balance.Pool
+	upstream *l7.Upstream
+	prober   *prober
+	stop     func()
+}
+
+// balanceConfig turns a pool of the file into what package balance wants.
+func (n *Node) balanceConfig(p *config.Pool) balance.Config {
+	cfg := balance.Config{
+		Name:           string(p.Name),
+		Algorithm:      balance.Algorithm(p.Balance),
+		Probed:         !p.Health.Off,
+		TableSize:      p.Hash.TableSize,
+		LoadFactor:     p.Hash.LoadFactor,
+		SlowStart:      p.SlowStart,
+		PanicThreshold: p.PanicThreshold.Fraction(),
+		MaxRequests:    p.Breaker.MaxRequests,
+		MaxPending:     p.MaxPending(),
+		Seed:           balance.HashBytes([]byte(p.Name)),
+		OnChange:       func(e *balance.Endpoint, c balance.Change) { n.changes.note(string(p.Name), e, c) },
+		Stall: balance.StallConfig{
+			Disabled: p.Stall.Off, Requests: p.Stall.Requests, Min: p.Stall.Min, Max: p.Stall.Max,
+		},
+		Outlier: outlier.Config{
+			Disabled:        p.Outlier.Off,
+			Consecutive:     p.Outlier.Consecutive,
+			MinRequests:     p.Outlier.MinRequests,
+			Window:          p.Outlier.Window,
+			Margin:          p.Outlier.Margin.Fraction(),
+			BaseEjection:    p.Outlier.BaseEjection,
+			MaxEjection:     p.Outlier.MaxEjection,
+			ConnectEjection: p.Outlier.ConnectEjection,
+			MaxEjected:      p.Outlier.MaxEjected.Fraction(),
+			Probation:       p.Outlier.Probation,
+		},
+	}
+	if cfg.MaxPending == 0 {
+		cfg.MaxPending = -1
+	}
+	for _, e := range p.Endpoints {
+		cfg.Endpoints = append(cfg.Endpoints, balance.EndpointConfig{
+			Address: e.Address.String(), Weight: e.Weight, Priority: e.Priority, MaxRequests: e.MaxRequests,
+		})
+	}
+	return cfg
+}
+
+// upstreamSettings turns a pool of the file into what package l7 wants.
+func upstreamSettings(p *config.Pool, addresses map[string]string) l7.UpstreamSettings {
+	s := l7.UpstreamSettings{
+		Hash:      l7.Hash{Key: hashKeys[p.Hash.Key.Kind], Name: p.Hash.Key.Name, Prefix4: p.Hash.Prefix4, Prefix6: p.Hash.Prefix6},
+		Connect:   p.Timeouts.Connect,
+		FirstByte: p.Timeouts.FirstByte,
+		IdleIO:    p.Timeouts.Idle,
+		Tunnel:    p.Timeouts.Tunnel,
+		KeepAlive: p.Timeouts.Keepalive,
+		MaxIdle:   p.MaxIdle,
+		Queue:     p.Queue.Timeout,
+		Stall:     !p.Stall.Off,
+		Addresses: addresses,
+	}
+	if a := p.Affinity; a != nil {
+		s.Affinity = l7.Affinity{
+			Cookie: string(a.Cookie), Application: a.Mode == config.AffinityLearn, TTL: a.TTL, Attributes: cookieAttributes(a),
+		}
+	}
+	return s
+}
+
+var hashKeys = map[string]l7.HashKey{
+	"source": l7.HashSource, "header": l7.HashHeader, "cookie": l7.HashCookie,
+	"query": l7.HashQuery, "path": l7.HashPath, "host": l7.HashHost,
+}
+
+// cookieAttributes renders what stands behind the value of an affinity cookie (RFC 6265 §4.1.1).
+func cookieAttributes(a *config.Affinity) string {
+	var b strings.Builder
+	b.WriteString("; Path=" + string(a.Path))
+	if a.Domain != "" {
+		b.WriteString("; Domain=" + a.Domain)
+	}
+	if a.Secure {
+		b.WriteString("; Secure")
+	}
+	if a.HTTPOnly {
+		b.WriteString("; HttpOnly")
+	}
+	switch a.SameSite {
+	case config.SameSiteStrict:
+		b.WriteString("; SameSite=Strict")
+	case config.SameSiteNone:
+		b.WriteString("; SameSite=None")
+	default:
+		b.WriteString("; SameSite=Lax")
+	}
+	return b.String()
+}
+
+// retryPolicy turns a route's retry section into a policy and its budget.
+func retryPolicy(r *config.Retry) (retry.Policy, *retry.Budget) {
+	p := retry.Policy{Attempts: r.Attempts, BackoffBase: r.Backoff.Base, BackoffMax: r.Backoff.Max}
+	if r.Off {
+		p.Attempts = 1
+	}
+	var statuses []int
+	for _, c := range r.When {
+		switch c.Failure {
+		case "connect":
+			p.When |= retry.Connect
+		case "reset":
+			p.When |= retry.Reset
+		case "stall":
+			p.When |= retry.Stall
+		case "timeout":
+			p.When |= retry.Timeout
+		case "":
+			p.When |= retry.Status
+			statuses = append(statuses, c.Status)
+		}
+	}
+	p.Statuses = retry.Statuses(statuses...)
+	cfg := retry.BudgetConfig{Ratio: r.Budget.Percent.Fraction(), MinPerSecond: float64(r.Budget.Min)}
+	if cfg.Ratio == 0 {
+		cfg.Ratio = -1
+	}
+	if cfg.MinPerSecond == 0 {
+		cfg.MinPerSecond = -1
+	}
+	return p.WithDefaults(), retry.NewBudget(cfg)
+}
+
+// poolNames returns the names in order.
+func (n *Node) poolNames() []config.Name {
+	var names []config.Name
+	for name := range n.pools {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

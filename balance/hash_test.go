@@ -111,14 +111,13 @@ func TestNeighbouringAddressesSpread(t *testing.T) {
 	checkShares(t, counts, []float64{1, 1, 1, 1, 1, 1, 1})
 }
 
-func FuzzHashBytes(f *testing.F) {
-	f.Add([]byte("a"), []byte("b"))
-	f.Fuzz(func(t *testing.T, a, b []byte) {
-		if string(a) != string(b) && HashBytes(a) == HashBytes(b) {
-			t.Skip() // found a collision; possible
-		}
-		if HashBytes(a) != HashBytes(append([]byte{}, a...)) {
-			t.Error("not a function of the bytes")
+func FuzzByKey(f *testing.F) {
+	p := newPool(f, 3, nil)
+	f.Add([]byte(p.Endpoints()[0].Key()))
+	f.Add([]byte("ypeBEsobvc="))
+	f.Fuzz(func(t *testing.T, key []byte) {
+		if e := p.ByKey(key); e != nil && e.Key() != string(key) {
+			t.Errorf("%q finds %s, whose key is %s", key, e.Address(), e.Key())
 		}
 	})
 }

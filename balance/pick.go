@@ -30,6 +30,10 @@ type Request struct {
 	// Prefer, if set, is taken if it is in the pool, up and has room, also while
 	// it is being drained, but not in maintenance: affinity.
 	Prefer *Endpoint
+	// Movable says that the request can be sent again elsewhere if it is not
+	// answered. A few such requests may be sent to an endpoint to find out whether
+	// it has stopped answering.
+	Movable bool
 }
 
 // Pick chooses an endpoint and reserves a place on it; the caller must call
@@ -60,6 +64,11 @@ func (p *Pool) reserve(v *view, r *Request) *Endpoint {
 		s := search{pool: p, view: v, hash: r.Hash, random: r.Random, now: r.Now, tried: r.Tried}
 		if s.random == 0 {
 			s.random = mix(p.draws.Add(1))
+		}
+		if r.Movable {
+			if e := s.scouted(); e != nil {
+				return e
+			}
 		}
 		if e := s.find(r.Prefer); e != nil {
 			return e

@@ -21,6 +21,7 @@ type Pool struct {
 	nextChange atomic.Int64 // time.Duration from which view is stale
 
 	stallRequests atomic.Int64 // StallConfig.Requests
+	scouts        atomic.Pointer[scouts]
 
 	_        [64]byte // what follows is written by every request
 	inFlight atomic.Int64

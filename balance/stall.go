@@ -61,8 +61,6 @@ type silence struct {
 	// learned is the mean response time and its mean deviation, as float32
 	// nanoseconds, mean above.
 	learned atomic.Uint64
-	// stalledAt is when the endpoint was last found silent, plus one.
-	stalledAt atomic.Int64
 	// answeredAt is when the last answer began, plus one.
 	answeredAt atomic.Int64
 }
@@ -154,41 +152,32 @@ func (e *Endpoint) StallAfter() time.Duration {
 }
 
 // CheckStall decides whether e has stopped answering, asked on behalf of a
-// request that was sent at waitedSince and is waiting still. It reports true
-// after ejecting e for it; and of an endpoint already ejected or down as soon as
-// the request has waited for longer than StallAfter and nothing was answered
-// meanwhile. The caller then moves the request elsewhere if that is safe. While
-// nothing else is available it reports false.
+// request that was sent at waitedSince and is waiting still, for StallAfter at
+// least. It reports true if nothing at all was answered for so long, and enough
+// requests have been waiting all that time, after ejecting e for it; and if e is
+// ejected or down already. The caller then moves the request elsewhere if that
+// is safe; else it asks again a little later. While nothing else is available it
+// reports false.
 func (p *Pool) CheckStall(e *Endpoint, waitedSince, now time.Duration) bool {
-	s := &e.stall
 	v := p.current(now)
-	if v.config.Stall.Disabled || s.answeredAt.Load() > int64(waitedSince)+1 {
+	wait := e.StallAfter()
+	quiet := now - max(waitedSince, time.Duration(e.stall.answeredAt.Load()-1))
+	if v.config.Stall.Disabled || quiet < wait {
 		return false // it answers; this request is slow
 	}
-	out := e.gate.Load()&(gateEjected|gateDown) != 0
-	if out && v.available == 0 {
-		return false
-	}
-	if out && s.stalledAt.Load() > int64(waitedSince) {
-		return true // found out on behalf of another request
-	}
-	wait := e.StallAfter()
-	if now-waitedSince <= wait {
-		return false
-	}
-	if out {
-		return true
-	}
-	if e.gate.Load()&gateProbation == 0 {
-		since := s.since.Load()
-		if since == 0 || now-time.Duration(since-1) <= wait {
-			return false
+	since := e.stall.since.Load()
+	switch gate := e.gate.Load(); {
+	case gate&(gateEjected|gateDown) != 0:
+		return v.available > 0
+	case gate&gateProbation != 0:
+	case since == 0:
+		if v.available > 1 {
+			p.sendScouts(e, now)
 		}
+		return false
+	case now-time.Duration(since-1) < wait:
+		return false
 	}
 	suspicion, suspect := e.record.Failure(outlier.Stall, now)
-	if suspect && !p.eject(e, suspicion, now) {
-		return false
-	}
-	s.stalledAt.Store(int64(now) + 1)
-	return true
+	return !suspect || p.eject(e, suspicion, now)
 }

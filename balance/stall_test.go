@@ -55,17 +55,17 @@ func TestSilentEndpointIsEjected(t *testing.T) {
 	if p.CheckStall(e, start, start+200*ms) {
 		t.Error("too early: the third has waited for less than 200 ms")
 	}
-	if p.CheckStall(e, start, start+202*ms) {
-		t.Error("too early: the third has waited for exactly 200 ms")
+	if p.CheckStall(e, start, start+201*ms) {
+		t.Error("too early: the third has waited for 199 ms")
 	}
-	if !p.CheckStall(e, start, start+203*ms) {
+	if !p.CheckStall(e, start, start+202*ms) {
 		t.Fatal("three requests wait in silence, and nothing happens")
 	}
-	if s := e.Status(start + 203*ms); s.Outlier.Reason != "stopped answering" || s.Outlier.Until != start+203*ms+10*second {
+	if s := e.Status(start + 203*ms); s.Outlier.Reason != "stopped answering" || s.Outlier.Until != start+202*ms+10*second {
 		t.Errorf("outlier state is %+v", s.Outlier)
 	}
 	for i := range 4 {
-		if !p.CheckStall(e, start+time.Duration(i)*ms, start+204*ms) {
+		if !p.CheckStall(e, start+time.Duration(i)*ms, start+time.Duration(200+i)*ms) {
 			t.Errorf("request %d is not moved", i)
 		}
 		e.Abandoned(start + 204*ms)
@@ -100,7 +100,7 @@ func TestSlowRequestIsNoStall(t *testing.T) {
 		now += 5 * ms
 		e.Answered(now, 5*ms)
 		p.Done(e, Outcome{Latency: 5 * ms}, now)
-		if p.CheckStall(e, slow, now+250*ms) {
+		if p.CheckStall(e, slow, now+150*ms) {
 			t.Errorf("%d of 5 others were answered meanwhile", i+1)
 		}
 	}
@@ -115,7 +115,7 @@ func TestAnswersPutTheVerdictOff(t *testing.T) {
 		e.Sent(start)
 	}
 	e.Answered(start+100*ms, 100*ms) // five are left, and the silence begins here
-	if wait := e.StallAfter(); p.CheckStall(e, start+100*ms, start+100*ms+wait) || !p.CheckStall(e, start+100*ms, start+101*ms+wait) {
+	if wait := e.StallAfter(); p.CheckStall(e, start, start+99*ms+wait) || !p.CheckStall(e, start, start+100*ms+wait) {
 		t.Error("the silence does not begin with the last answer")
 	}
 	q := newPool(t, 2, nil)
@@ -139,10 +139,10 @@ func TestOnProbationOneSilentRequestIsEnough(t *testing.T) {
 	p.Tick(2 * second)
 	reserveOn(t, p, e)
 	e.Sent(2 * second)
-	if p.CheckStall(e, 2*second, 2400*ms) {
+	if p.CheckStall(e, 2*second, 2399*ms) {
 		t.Error("probation does not double the patience")
 	}
-	if !p.CheckStall(e, 2*second, 2401*ms) || standing(e) != outlier.Ejected {
+	if !p.CheckStall(e, 2*second, 2400*ms) || standing(e) != outlier.Ejected {
 		t.Error("the only request on probation waits in silence, and nothing happens")
 	}
 }
@@ -176,10 +176,10 @@ func TestRequestsLeaveAnEndpointThatIsOut(t *testing.T) {
 	reserveOn(t, p, e)
 	e.Sent(start)
 	p.Done(reserveOn(t, p, e), Outcome{Result: ConnectFailed}, start)
-	if p.CheckStall(e, start, start+200*ms) {
+	if p.CheckStall(e, start, start+199*ms) {
 		t.Error("moved before it has waited long")
 	}
-	if !p.CheckStall(e, start, start+201*ms) {
+	if !p.CheckStall(e, start, start+200*ms) {
 		t.Error("its host refuses connections, and the only request waits in silence")
 	}
 }
@@ -259,5 +259,82 @@ func BenchmarkStallAfter(b *testing.B) {
 	e.stall.learn(ms)
 	for b.Loop() {
 		e.StallAfter()
+	}
+}
+
+// TestScoutsFindOut: one request waits, and the algorithm sends no others.
+func TestScoutsFindOut(t *testing.T) {
+	for _, answers := range []bool{false, true} {
+		p := newPool(t, 3, func(c *Config) { c.Algorithm = LeastRequest })
+		e := p.Endpoints()[0]
+		start := answered(t, p, e, 20, 5*ms, 0)
+		reserveOn(t, p, e)
+		e.Sent(start)
+		now := start + 201*ms
+		if p.CheckStall(e, start, now) {
+			t.Fatal("one request makes a verdict")
+		}
+		if got := pick(t, p, Request{Now: now}); got == e {
+			t.Error("a request that can't be moved is sent to scout")
+		}
+		if got := pick(t, p, Request{Now: now, Movable: true, Tried: []*Endpoint{e}}); got == e {
+			t.Error("a request that was there already is sent to scout") // one scout is forgone
+		}
+		got, err := p.Pick(&Request{Now: now, Movable: true})
+		if err != nil || got != e {
+			t.Fatalf("scout goes to %v, %v", got, err)
+		}
+		e.Sent(now)
+		if answers {
+			e.Answered(now+ms, ms)
+			p.Done(e, Outcome{Latency: ms}, now+ms)
+		}
+		next, err := p.Pick(&Request{Now: now + 2*ms, Movable: true})
+		if err != nil || next == e {
+			t.Fatalf("a third is sent to scout: %v", err)
+		}
+		p.Done(next, Outcome{Latency: ms}, now+2*ms)
+		if answers {
+			if p.CheckStall(e, start, now+200*ms) {
+				t.Error("a scout was answered, and it counts as stalled")
+			}
+			continue
+		}
+		if p.CheckStall(e, start, now+100*ms) { // asks for the scout that was forgone
+			t.Fatal("two requests make a verdict")
+		}
+		if got, err := p.Pick(&Request{Now: now + 100*ms, Movable: true}); err != nil || got != e {
+			t.Fatalf("scout goes to %v, %v", got, err)
+		}
+		e.Sent(now + 100*ms)
+		if !p.CheckStall(e, start, now+300*ms) {
+			t.Error("all scouts wait, and nothing happens")
+		}
+	}
+}
+
+func TestNoScoutsToTheLastAvailable(t *testing.T) {
+	p := newPool(t, 2, nil)
+	e := p.Endpoints()[0]
+	start := answered(t, p, e, 20, 5*ms, 0)
+	p.SetHealth(p.Endpoints()[1], Down, "", start)
+	reserveOn(t, p, e)
+	e.Sent(start)
+	p.CheckStall(e, start, start+second)
+	if p.scouts.Load() != nil {
+		t.Error("scouts are sent where all requests go")
+	}
+	p.SetHealth(p.Endpoints()[1], Up, "", start)
+	p.CheckStall(e, start, start+second)
+	p.SetAdmin(e, Maintenance, start)
+	if got := pick(t, p, Request{Now: start, Movable: true}); got == e {
+		t.Error("scouts are sent into maintenance")
+	}
+	for range 3 {
+		e.Sent(start)
+	}
+	p.sendScouts(e, start)
+	if p.scouts.Load() != nil {
+		t.Error("scouts are sent although enough requests wait")
 	}
 }

@@ -137,6 +137,7 @@ type Position struct {
 	File   string
 	Line   int // from 1; 0 when it is not in the file
 	Column int // in characters, from 1
+	Width  int // in characters, at least 1
 	Source string
 }
 
@@ -144,7 +145,7 @@ type Position struct {
 // written.
 func (c *Config) Position(path string) Position {
 	at := c.place(path)
-	return Position{File: c.file, Line: at.line, Column: at.column, Source: c.line(at.line)}
+	return Position{File: c.file, Line: at.line, Column: at.column, Width: max(1, at.width), Source: c.line(at.line)}
 }
 
 // Has tells whether the key at path is written in the file, as opposed to having its default.

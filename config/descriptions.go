@@ -84,9 +84,9 @@ func describe(name string) string {
 	case "Budget":
 		return "Budget is how much of the traffic may be retries."
 	case "Budget.Min":
-		return "Retries that are always allowed at a time, so that a quiet service can retry at all."
+		return "Retries a second that are always allowed, so that a quiet service can retry at all."
 	case "Budget.Percent":
-		return "Retries in flight (with those that wait in a pause) for each 100 requests in flight. 20% bounds the extra load on a failing pool to a fifth, and still covers one endpoint in five going away at once."
+		return "Retries for each 100 requests of the last ten seconds; one that waits in a pause counts already. 20% bounds the extra load on a failing pool to a fifth."
 	case "Config":
 		return "Config is one trivet.yaml, valid and with its defaults. It is made by Load or Parse, and is not changed afterwards."
 	case "Config.Admin":

@@ -86,10 +86,10 @@ type Retry struct {
 
 // Budget is how much of the traffic may be retries.
 type Budget struct {
-	// Retries in flight (with those that wait in a pause) for each 100 requests in flight. 20% bounds the extra load on a
-	// failing pool to a fifth, and still covers one endpoint in five going away at once.
+	// Retries for each 100 requests of the last ten seconds; one that waits in a pause counts already. 20% bounds the extra
+	// load on a failing pool to a fifth.
 	Percent Percent `yaml:"percent" default:"20%" scalar:"*" min:"0%" max:"100%"`
-	// Retries that are always allowed at a time, so that a quiet service can retry at all.
+	// Retries a second that are always allowed, so that a quiet service can retry at all.
 	Min int `yaml:"min" default:"3" min:"0" max:"1000" aka:"min_concurrency"`
 }
 

@@ -27,6 +27,7 @@ type Finding struct {
 	File     string   `json:"file"`
 	Line     int      `json:"line"`   // from 1; 0 when it is nowhere in the file
 	Column   int      `json:"column"` // in characters, from 1
+	Width    int      `json:"-"`      // of what is meant, in characters
 	Path     string   `json:"path"`   // as pools.site.queue.timeout
 	Source   string   `json:"source"` // the line, as written
 	What     string   `json:"what"`
@@ -66,7 +67,7 @@ func Check(c *config.Config) []Finding {
 		r.find(c, func(path, what, write string) {
 			at := c.Position(path)
 			findings = append(findings, Finding{
-				Rule: r.name, Severity: r.severity, File: c.File(), Line: at.Line, Column: at.Column, Source: at.Source, Path: path,
+				Rule: r.name, Severity: r.severity, File: c.File(), Line: at.Line, Column: at.Column, Width: at.Width, Source: at.Source, Path: path,
 				What: what, Why: r.why, Write: write,
 			})
 		})

@@ -101,6 +101,10 @@ func (x *exchange) begin(rest []byte) {
 	x.c.minor = q.Minor
 	x.source = x.lis.source(q, x.c.peer.Addr())
 	x.reqBody.Reset(q.Framing, q.Length, http1.Verbatim)
+	if x.reqBody.Done() {
+		x.c.keep(rest)
+		rest = nil
+	}
 	if x.lis.RequestID.Header != "" {
 		x.identify(q)
 	}

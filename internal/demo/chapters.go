@@ -58,7 +58,12 @@ func fault(ctx context.Context, s *Stage, trouble, mend func() error) error {
 func killed(ctx context.Context, s *Stage) error {
 	const shop = "shop-b"
 	return fault(ctx, s,
-		func() error { return s.Kill(shop) },
+		func() error {
+			if err := s.Kill(shop); err != nil {
+				return err
+			}
+			return s.Await(ctx, shop, Out)
+		},
 		func() error {
 			if err := s.Open(ctx, shop); err != nil {
 				return err
@@ -70,7 +75,12 @@ func killed(ctx context.Context, s *Stage) error {
 func frozen(ctx context.Context, s *Stage) error {
 	const shop = "shop-c"
 	return fault(ctx, s,
-		func() error { return s.Freeze(shop) },
+		func() error {
+			if err := s.Freeze(shop); err != nil {
+				return err
+			}
+			return s.Await(ctx, shop, Out)
+		},
 		func() error {
 			if err := s.Thaw(shop); err != nil {
 				return err
@@ -132,7 +142,7 @@ func reloaded(ctx context.Context, s *Stage) error {
 		},
 		func() error {
 			s.Say("trivet reload, with a mistake in the file")
-			err := s.Configure(func(yaml string) string { return strings.Replace(yaml, "endpoints:", "endpionts:", 1) })
+			err := s.Configure(func(yaml string) string { return strings.Replace(yaml, "interval:", "intervall:", 1) })
 			if err != nil {
 				return err
 			}
@@ -140,8 +150,8 @@ func reloaded(ctx context.Context, s *Stage) error {
 			if refusal == nil {
 				return errors.New("reload a file with a mistake: it was accepted")
 			}
-			for line := range strings.Lines(refusal.Error()) {
-				s.Saw("%s", strings.TrimRight(line, "\n"))
+			for line := range strings.Lines(strings.TrimSpace(refusal.Error())) {
+				s.Saw("%s", strings.ReplaceAll(strings.TrimRight(line, "\n"), s.Dir+"/", ""))
 			}
 			edition, err := seenEdition(ctx, s.Front)
 			if err != nil {

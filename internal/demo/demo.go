@@ -32,11 +32,12 @@ type Options struct {
 	// ShopCommand are the arguments that make Executable call Shop with the arguments that follow; nil means
 	// "demo-shop".
 	ShopCommand []string
+	// RunCommand are the arguments that make Executable run the configuration file that follows; nil means "run".
+	RunCommand []string
 	// Chapters replaces the story; nil means Chapters().
 	Chapters []Chapter
 
-	pace  float64 // 1 is the real time; tests are in a hurry
-	front func(context.Context, *Stage) (Balancer, error)
+	pace float64 // 1 is the real time; tests are in a hurry
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -56,6 +57,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.ShopCommand == nil {
 		o.ShopCommand = []string{"demo-shop"}
 	}
+	if o.RunCommand == nil {
+		o.RunCommand = []string{"run"}
+	}
 	if o.Chapters == nil {
 		o.Chapters = Chapters()
 	}
@@ -64,9 +68,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.pace == 0 {
 		o.pace = 1
-	}
-	if o.front == nil {
-		o.front = startTrivet
 	}
 	return o, nil
 }
@@ -136,7 +137,7 @@ func (s *Stage) raise(ctx context.Context) (err error) {
 	if err := s.Configure(nil); err != nil {
 		return err
 	}
-	if s.Trivet, err = s.opt.front(ctx, s); err != nil {
+	if s.Trivet, err = startTrivet(ctx, s); err != nil {
 		return err
 	}
 	for _, p := range s.shops {

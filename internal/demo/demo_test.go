@@ -12,29 +12,47 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/trivet-ha/trivet"
+	"github.com/trivet-ha/trivet/config"
 )
 
-// The test binary is its own shop, as trivet is.
+// The test binary is its own shop and its own Trivet, as trivet is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "demo-shop" {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		if err := Shop(ctx, os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+	if len(os.Args) < 2 || (os.Args[1] != "demo-shop" && os.Args[1] != "run") {
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	err := asChild(ctx, os.Args[1], os.Args[2:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func asChild(ctx context.Context, command string, args []string) error {
+	if command == "demo-shop" {
+		return Shop(ctx, args)
+	}
+	file, err := config.Load(args[0])
+	if err != nil {
+		return err
+	}
+	node, err := trivet.New(trivet.Config{File: file})
+	if err != nil {
+		return err
+	}
+	return node.Run(ctx)
 }
 
 func TestTheWholeStoryLosesNoRequestAndNoOrder(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes ten seconds")
+		t.Skip("takes half a minute")
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	var talk, out bytes.Buffer
-	err := Run(t.Context(), &out, Options{Rate: 150, JSON: true, Talk: &talk, pace: 0.2, front: startStandIn(t)})
+	err := Run(t.Context(), &out, Options{Rate: 150, JSON: true, Talk: &talk, pace: 0.2})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, talk.String())
 	}
@@ -53,7 +71,7 @@ func TestTheWholeStoryLosesNoRequestAndNoOrder(t *testing.T) {
 	if r.Failed != 0 || r.OrdersAcknowledged == 0 || r.OrdersFound != r.OrdersAcknowledged {
 		t.Errorf("failed %d, orders %d of %d", r.Failed, r.OrdersFound, r.OrdersAcknowledged)
 	}
-	for _, want := range []string{"kill -9", "kill -STOP", "shop-c is down", "pool drain", "edition 21 of the file", "did you mean endpoints?", "still carry edition 21"} {
+	for _, want := range []string{"kill -9", "s: shop-b is ", "kill -STOP", "s: shop-c is ", "pool drain", "shop-a is draining", "edition 21 of the file", `did you mean "interval"?`, "still carry edition 21"} {
 		if !strings.Contains(talk.String(), want) {
 			t.Errorf("the story does not say %q:\n%s", want, talk.String())
 		}
@@ -74,11 +92,11 @@ func TestTheStoryFailsWhenARequestDoes(t *testing.T) {
 		return s.Pause(ctx, time.Second)
 	}}
 	var out bytes.Buffer
-	err := Run(t.Context(), &out, Options{Rate: 50, Chapters: []Chapter{all}, pace: 0.5, front: startStandIn(t)})
+	err := Run(t.Context(), &out, Options{Rate: 50, Chapters: []Chapter{all}, pace: 0.5})
 	if err == nil || !strings.Contains(err.Error(), "requests failed") {
 		t.Errorf("err %v, want that requests failed", err)
 	}
-	for _, want := range []string{"FAILED", "status 502", "How the customers fared"} {
+	for _, want := range []string{"FAILED", "status 50", "How the customers fared"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story does not say %q:\n%s", want, out.String())
 		}
@@ -95,7 +113,7 @@ func TestCancellingEndsEverything(t *testing.T) {
 		return s.Pause(ctx, time.Hour)
 	}}
 	var out bytes.Buffer
-	err := Run(ctx, &out, Options{Rate: 50, Chapters: []Chapter{chapter}, front: startStandIn(t)})
+	err := Run(ctx, &out, Options{Rate: 50, Chapters: []Chapter{chapter}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("err %v, want canceled", err)
 	}

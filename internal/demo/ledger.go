@@ -5,10 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,19 +34,19 @@ const ledgerSchema = `create table if not exists orders (
 	placed   text not null
 ) without rowid, strict`
 
-// A ledger is one shop's orders, in an SQLite file that only this shop writes, and a view of the ledgers of the other
-// shops in the same folder. Readers in WAL mode wait for nobody, not even for a writer that is frozen or dead.
+// A ledger is one shop's orders, in an SQLite file that only this shop writes, and a view of the ledgers of all
+// shops in the folder. Readers in WAL mode wait for nobody, not even for a writer that is frozen or dead.
 type ledger struct {
 	dir, shop string
-	own       *sql.DB
+	own       *sql.DB // to write; nil for one who only reads
 
-	mu     sync.Mutex
-	others map[string]*sql.DB // by shop
+	mu   sync.Mutex
+	read map[string]*sql.DB // by shop, the own one too: a read must not wait for a write that waits for the disk
 }
 
 // openLedger opens or creates the shop's file. An empty shop only reads those of the others.
 func openLedger(ctx context.Context, dir, shop string) (*ledger, error) {
-	l := &ledger{dir: dir, shop: shop, others: make(map[string]*sql.DB)}
+	l := &ledger{dir: dir, shop: shop, read: make(map[string]*sql.DB)}
 	if shop == "" {
 		return l, nil
 	}
@@ -90,18 +90,13 @@ func (l *ledger) put(ctx context.Context, o order) (stored order, created bool, 
 	return o, true, nil
 }
 
-// get finds an order in any of the ledgers, in the own one first. It returns errNoOrder when it is in none.
+// get finds an order in any of the ledgers. It returns errNoOrder when it is in none.
 func (l *ledger) get(ctx context.Context, id string) (order, error) {
-	if l.own != nil {
-		if o, err := find(ctx, l.own, l.shop, id); !errors.Is(err, errNoOrder) {
-			return o, err
-		}
-	}
-	others, err := l.siblings()
+	all, err := l.ledgers()
 	if err != nil {
 		return order{}, err
 	}
-	for shop, db := range others {
+	for shop, db := range all {
 		if o, err := find(ctx, db, shop, id); !errors.Is(err, errNoOrder) {
 			return o, err
 		}
@@ -111,11 +106,11 @@ func (l *ledger) get(ctx context.Context, id string) (order, error) {
 
 // copies returns how many ledgers hold the order: 1, or 2 when a shop was frozen between look and write.
 func (l *ledger) copies(ctx context.Context, id string) (n int, err error) {
-	others, err := l.siblings()
+	all, err := l.ledgers()
 	if err != nil {
 		return 0, err
 	}
-	for shop, db := range others {
+	for shop, db := range all {
 		switch _, err := find(ctx, db, shop, id); {
 		case err == nil:
 			n++
@@ -142,46 +137,44 @@ func find(ctx context.Context, db *sql.DB, shop, id string) (order, error) {
 	return o, err
 }
 
-// siblings opens what other ledgers have appeared in the folder.
-func (l *ledger) siblings() (map[string]*sql.DB, error) {
+// ledgers returns all that are in the folder, to read, and opens those that have appeared.
+func (l *ledger) ledgers() (map[string]*sql.DB, error) {
 	entries, err := os.ReadDir(l.dir)
 	if err != nil {
 		return nil, fmt.Errorf("list ledgers: %v", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := make(map[string]*sql.DB, len(entries))
 	for _, e := range entries {
 		shop, isLedger := strings.CutSuffix(e.Name(), ".db")
-		if !isLedger || shop == l.shop {
+		if !isLedger || l.read[shop] != nil {
 			continue
 		}
-		if l.others[shop] == nil {
-			db, err := openSQLite(l.path(shop), "query_only(1)")
-			if err != nil {
-				return nil, err
-			}
-			l.others[shop] = db
+		if l.read[shop], err = openSQLite(l.path(shop), "query_only(1)"); err != nil {
+			return nil, err
 		}
-		out[shop] = l.others[shop]
 	}
-	return out, nil
+	return maps.Clone(l.read), nil
 }
 
+// ping reads something.
 func (l *ledger) ping(ctx context.Context) error {
-	var one int
-	return l.own.QueryRowContext(ctx, `select 1`).Scan(&one)
+	_, err := l.get(ctx, "")
+	if errors.Is(err, errNoOrder) {
+		return nil
+	}
+	return err
 }
 
 func (l *ledger) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var errs []error
-	for _, db := range l.others {
+	for _, db := range l.read {
 		errs = append(errs, db.Close())
 	}
 	if l.own != nil {
 		errs = append(errs, l.own.Close())
 	}
-	return errors.Join(slices.DeleteFunc(errs, func(err error) bool { return err == nil })...)
+	return errors.Join(errs...)
 }

@@ -129,9 +129,10 @@ func (s *Stage) Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Await waits until the balancer says of a shop what ok wants, and fails after ten seconds.
+// Await waits until the balancer says of a shop what ok wants. It fails after twenty seconds, twice as long as an
+// endpoint is ejected for the first time.
 func (s *Stage) Await(ctx context.Context, shop string, ok func(Endpoint) bool) error {
-	const patience = 10 * time.Second
+	const patience = 20 * time.Second
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("wait for Trivet to see %s: nothing after %v", shop, patience))
 	defer cancel()
 	for {

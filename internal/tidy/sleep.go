@@ -42,15 +42,25 @@ func checkSleep(m *Module) (broken []string) {
 	return broken
 }
 
-// inBubble reports whether pos lies in a function that runs in a synctest bubble: a literal given to synctest.Test,
-// or a function whose doc comment says so with the words "in a synctest bubble".
+// inBubble reports whether a sleep at pos does no harm: it lies in a function literal given to synctest.Test, in a
+// function whose doc comment says that it is called in a synctest bubble, on a line whose comment names the bubble, or
+// in a loop with a condition, which waits for a state and not for a time.
 func inBubble(f *File, pos token.Pos) (found bool) {
+	for _, group := range f.AST.Comments {
+		for _, c := range group.List {
+			if f.Line(c.Pos()) == f.Line(pos) && strings.Contains(c.Text, "bubble") {
+				return true
+			}
+		}
+	}
 	local := f.localName("testing/synctest")
 	ast.Inspect(f.AST, func(n ast.Node) bool {
 		if n == nil || pos < n.Pos() || pos >= n.End() {
 			return n == nil || n == f.AST
 		}
 		switch x := n.(type) {
+		case *ast.ForStmt:
+			found = found || x.Cond != nil
 		case *ast.CallExpr:
 			if sel, ok := x.Fun.(*ast.SelectorExpr); ok && local != "" {
 				if id, ok := sel.X.(*ast.Ident); ok && id.Name == local && sel.Sel.Name == "Test" {

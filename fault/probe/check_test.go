@@ -112,7 +112,9 @@ func says(text string) func(net.Conn) {
 func TestHTTP(t *testing.T) {
 	handler := http.NewServeMux()
 	handler.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "status: fine") })
-	handler.HandleFunc("/broken", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no database", http.StatusServiceUnavailable) })
+	handler.HandleFunc("/broken", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "no database", http.StatusServiceUnavailable)
+	})
 	handler.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/healthz", http.StatusFound) })
 	handler.HandleFunc("/early", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusEarlyHints)

@@ -275,6 +275,26 @@ func (e *endpoint) accept() *peer {
 	}
 }
 
+// play lets f answer on each connection, in a goroutine of its own, until the test ends.
+func (e *endpoint) play(f func(*peer)) {
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	wg.Go(func() {
+		for {
+			select {
+			case c, ok := <-e.conns:
+				if !ok {
+					return
+				}
+				wg.Go(func() { defer c.Close(); f(&peer{t: e.t, conn: c}) })
+			case <-done:
+				return
+			}
+		}
+	})
+	e.t.Cleanup(func() { close(done); wg.Wait() })
+}
+
 // untouched checks that nobody has connected. The caller knows that the request in question is over.
 func (e *endpoint) untouched() {
 	e.t.Helper()
@@ -364,6 +384,20 @@ func (p *peer) until(end string) string {
 func (p *peer) head() string {
 	p.t.Helper()
 	return p.until("\r\n\r\n")
+}
+
+// tryHead reads a head, or returns an empty string at the connection's end.
+func (p *peer) tryHead() string {
+	for {
+		if i := bytes.Index(p.got, []byte("\r\n\r\n")); i >= 0 {
+			s := string(p.got[:i+4])
+			p.got = p.got[i+4:]
+			return s
+		}
+		if p.more() != nil {
+			return ""
+		}
+	}
 }
 
 // take reads n bytes.

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -394,6 +395,26 @@ func TestServeWaitsForTheAnswerUnderWay(t *testing.T) {
 		t.Error(err)
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestThePageNamesEveryPath(t *testing.T) {
+	source, err := os.ReadFile("handler.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../docs/reference/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := regexp.MustCompile(`"((?:GET|POST|PATCH|DELETE) /[^"]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(paths) < 10 {
+		t.Fatalf("only %d paths are found", len(paths))
+	}
+	for _, path := range paths {
+		if !strings.Contains(string(page), path[1]) {
+			t.Errorf("docs/reference/api.md lacks %s", path[1])
+		}
+	}
 }
 
 func TestServeTellsWhenItsListenerFails(t *testing.T) {

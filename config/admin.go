@@ -8,8 +8,8 @@ import (
 
 // Admin is how this process is watched and steered while it runs, by `trivet status`, `trivet pool` and the like.
 type Admin struct {
-	// The Unix socket for commands; only the process's own user may use it. The default is /run/trivet/trivet.sock for
-	// root, else trivet.sock in $XDG_RUNTIME_DIR. off is none.
+	// The Unix socket for commands; only the process's own user and root may use it. The default is trivet.sock in the folder
+	// that systemd gives ($RUNTIME_DIRECTORY), in /run/trivet for root, else in $XDG_RUNTIME_DIR. off is none.
 	Socket string `yaml:"socket"`
 	// A TCP address for commands. There is none unless this is written, and it needs a token.
 	Address Address `yaml:"address" aka:"listen bind"`
@@ -70,6 +70,9 @@ func (a *Admin) SocketPath() string {
 
 // DefaultSocket is where the control socket is unless admin.socket says otherwise: commands look here too.
 func DefaultSocket() string {
+	if dir := os.Getenv("RUNTIME_DIRECTORY"); dir != "" {
+		return filepath.Join(dir, "trivet.sock")
+	}
 	if os.Geteuid() == 0 {
 		return "/run/trivet/trivet.sock"
 	}

@@ -307,6 +307,11 @@ func TestALongLineIsCutAroundTheCaret(t *testing.T) {
 }
 
 func TestTheDefaultSocketIsTheUsers(t *testing.T) {
+	t.Setenv("RUNTIME_DIRECTORY", "/run/trivet-two") // by systemd's RuntimeDirectory=
+	if got := DefaultSocket(); got != "/run/trivet-two/trivet.sock" {
+		t.Errorf("under systemd the socket is %s", got)
+	}
+	t.Setenv("RUNTIME_DIRECTORY", "")
 	t.Setenv("XDG_RUNTIME_DIR", "/run/user/1")
 	want := "/run/user/1/trivet.sock"
 	if os.Geteuid() == 0 {

@@ -28,7 +28,7 @@ func describe(name string) string {
 	case "Admin.Metrics":
 		return "A TCP address that serves Prometheus metrics at /metrics, and nothing else. There is none unless this is written; /metrics is served on the socket and the address too."
 	case "Admin.Socket":
-		return "The Unix socket for commands; only the process's own user may use it. The default is /run/trivet/trivet.sock for root, else trivet.sock in $XDG_RUNTIME_DIR. off is none."
+		return "The Unix socket for commands; only the process's own user and root may use it. The default is trivet.sock in the folder that systemd gives ($RUNTIME_DIRECTORY), in /run/trivet for root, else in $XDG_RUNTIME_DIR. off is none."
 	case "Admin.Token":
 		return "The token that commands over TCP must show: Authorization: Bearer ...."
 	case "Affinity":

@@ -28,7 +28,7 @@ func (e *env) poolCommand() *cobra.Command {
 		Use:   "pool",
 		Short: "Show pools; drain, weigh, add and remove endpoints while Trivet runs",
 		Long: `Pool shows the pools of the running Trivet and changes their endpoints. A change holds until the
-process ends: a reload keeps it, and the configuration file is not written.`,
+process ends: reloads and upgrades keep it, and the configuration file is not written.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -172,7 +172,7 @@ func (v *poolVerbs) remove() *cobra.Command {
 		Use:   "remove POOL ENDPOINT...",
 		Short: "Remove endpoints from a pool; requests in flight there end first",
 		Long: `Remove takes endpoints out of a pool. Requests in flight there end. One that the configuration file
-names is back after the process is restarted, and after a reload that changes its pool.`,
+names is back after the next reload: take it out of the file too.`,
 		Example:           "  trivet pool remove site 10.0.0.13:8000",
 		Args:              atLeast("POOL", "ENDPOINT"),
 		ValidArgsFunction: v.completeEndpoints,

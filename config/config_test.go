@@ -108,6 +108,7 @@ func TestEveryFormOfAUnionMeansTheSame(t *testing.T) {
 		{"listeners: {w: {address: ':1', routes: [{respond: 403}]}}", "listeners: {w: {address: ':1', routes: [{respond: {status: 403}}]}}"},
 		{"listeners: {w: {address: ':1', routes: [{redirect: /x}]}}", "listeners: {w: {address: ':1', routes: [{redirect: {to: /x}}]}}"},
 		{"listeners: {w: {address: ':1', routes: [{pool: p, retry: off}]}}", "listeners: {w: {address: ':1', routes: [{pool: p, retry: {off: true}}]}}"},
+		{"listeners: {w: {address: ':1', routes: [{pool: p, retry: false}]}}", "listeners: {w: {address: ':1', routes: [{pool: p, retry: {off: true}}]}}"},
 		{"listeners: {w: {address: ':1', routes: [{split: {p: 95, q: 5}}]}}", "listeners: {w: {address: ':1', routes: [{split: {p: {weight: 95}, q: {weight: 5}}}]}}"},
 		{"listeners: {w: {address: ':1', pool: p, request_id: X-Id, access_log: stderr}}", "listeners: {w: {address: ':1', pool: p, request_id: {header: X-Id}, access_log: {output: stderr}}}"},
 		{"listeners: {w: {address: ':1', routes: [{pool: p, match: {header: {A: b}}}]}}", "listeners: {w: {address: ':1', routes: [{pool: p, match: {header: {A: {value: b}}}}]}}"},
@@ -121,6 +122,15 @@ func TestEveryFormOfAUnionMeansTheSame(t *testing.T) {
 			t.Errorf("%s\n%s\ndiffer:\n%+v\n%+v", forms[0], forms[1], one, other)
 		}
 	}
+}
+
+func TestTheExampleOnTheReferencePageIsRight(t *testing.T) {
+	_, after, _ := strings.Cut(string(Reference()), "```yaml\n")
+	example, _, found := strings.Cut(after, "```")
+	if !found {
+		t.Fatal("there is no example")
+	}
+	parse(t, example)
 }
 
 func TestAnchorsAndMergeKeysShareSettings(t *testing.T) {

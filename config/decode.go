@@ -244,7 +244,10 @@ func (d *decoder) structure(n *node, v reflect.Value, path string) {
 }
 
 func (d *decoder) shorthand(n *node, v reflect.Value, s *shape, path string) {
-	words := []string{}
+	word, words := n.text, []string{}
+	if word == "false" {
+		word = "off" // what YAML 1.1 makes of it
+	}
 	for _, f := range s.fields {
 		switch f.scalar {
 		case "":
@@ -252,7 +255,7 @@ func (d *decoder) shorthand(n *node, v reflect.Value, s *shape, path string) {
 		case "*":
 			d.bounded(n, v.Field(f.index), &f, path)
 			return
-		case n.text:
+		case word:
 			v.Field(f.index).SetBool(true)
 			return
 		}

@@ -125,7 +125,7 @@ func (w *schemaWriter) structure(t reflect.Type) map[string]any {
 		case "*":
 			forms = append(forms, w.field(t, f))
 		default:
-			forms = append(forms, map[string]any{"const": f.scalar, "description": describe(t.Name() + "." + f.goName)})
+			forms = append(forms, map[string]any{"enum": []any{f.scalar, false}, "description": describe(t.Name() + "." + f.goName)})
 		}
 	}
 	if forms == nil {

@@ -1,5 +1,10 @@
 package hpack
 
+import (
+	"encoding/binary"
+	"slices"
+)
+
 // codeLengths holds the number of bits of each symbol's code, from RFC 7541 Appendix B; the last is EOS. The code is a
 // canonical one: sorted by length and then by symbol, the codes count upwards. So the lengths say everything.
 var codeLengths = [257]uint8{
@@ -81,11 +86,10 @@ func appendHuffman(dst, p []byte) []byte {
 	bits := uint(0)
 	for _, c := range p {
 		n := uint(codeLengths[c])
-		acc = acc<<n | uint64(huffman.codes[c])
+		acc = acc<<(n&31) | uint64(huffman.codes[c])
 		if bits += n; bits >= 32 {
 			bits -= 32
-			x := uint32(acc >> bits)
-			dst = append(dst, byte(x>>24), byte(x>>16), byte(x>>8), byte(x))
+			dst = binary.BigEndian.AppendUint32(dst, uint32(acc>>(bits&31)))
 		}
 	}
 	for bits >= 8 {
@@ -100,8 +104,31 @@ func appendHuffman(dst, p []byte) []byte {
 
 // readHuffman appends to dst what p stands for.
 func readHuffman(dst, p []byte) ([]byte, Error) {
-	var acc uint64 // the high bits are to be read, the others are 0
+	dst = slices.Grow(dst, len(p)*8/codeMin)
+	var acc uint64 // the upper bits are to be read; those behind them are as they are in p, or 0
 	bits := uint(0)
+	for len(p) >= 8 {
+		acc |= binary.BigEndian.Uint64(p) >> (bits & 63)
+		n := (63 - bits) / 8
+		p = p[n:]
+		for bits += 8 * n; bits >= codeMax; {
+			q := huffman.quick[acc>>(64-quickBits)]
+			symbol, n := uint16(q.symbol), uint(q.bits)
+			if n == 0 {
+				if symbol, n = longCode(acc); symbol == eos {
+					return dst, ErrHuffman
+				}
+			}
+			dst = append(dst, byte(symbol))
+			acc <<= n & 31
+			bits -= n
+		}
+	}
+	return readHuffmanEnd(dst, p, acc, bits)
+}
+
+// readHuffmanEnd is readHuffman for the last bytes, of which acc holds some bits.
+func readHuffmanEnd(dst, p []byte, acc uint64, bits uint) ([]byte, Error) {
 	for {
 		for bits <= 56 && len(p) > 0 {
 			acc |= uint64(p[0]) << (56 - bits)

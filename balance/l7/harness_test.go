@@ -87,10 +87,11 @@ type stage struct {
 	ended   chan struct{}
 }
 
-// sync is a request that the server answers by itself: what came before it has been dealt with by then.
+// syncRequest is one that the server answers by itself, with a status that nothing else has: what came before it
+// has been dealt with by then.
 const (
 	syncRequest = "GET /.sync HTTP/1.1\r\nHost: sync\r\n\r\n"
-	syncAnswer  = "HTTP/1.1 204 No Content\r\n\r\n"
+	syncStatus  = "HTTP/1.1 299 \r\n"
 )
 
 // serve starts a server over the given endpoints. Time-outs are long, retries are on, forwarding fields are off:
@@ -149,7 +150,7 @@ func (st *stage) makeListener() *l7.Listener {
 	}
 	sync := &l7.Route{
 		Name: "sync", Match: l7.Match{Path: "/.sync"},
-		Respond: &l7.Respond{Status: 204},
+		Respond: &l7.Respond{Status: 299},
 	}
 	lis := l7.Listener{
 		Name: s.listener.Name, Addresses: s.listener.Addresses, Limits: s.listener.Limits, BodyMax: s.listener.BodyMax,
@@ -453,9 +454,9 @@ func (p *peer) broken() (before string, reset bool) {
 func (p *peer) synced() string {
 	p.t.Helper()
 	p.say(syncRequest)
-	s := undated(p.until(" 204 No Content\r\n"))
+	s := undated(p.until(syncStatus))
 	p.head0()
-	return strings.TrimSuffix(s, "HTTP/1.1 204 No Content\r\n")
+	return strings.TrimSuffix(s, syncStatus)
 }
 
 // head0 reads the rest of a head whose first line has been read.

@@ -71,7 +71,10 @@ func (e *Encoder) Begin(dst []byte) []byte {
 	}
 	e.resized = false
 	if e.smallest < e.table.limit {
-		dst = appendInteger(dst, 0x20, 0x1f, e.smallest)
+		// Rare enough to start afresh: 0 includes the smallest, and decoders that want one change a block (as the
+		// library's) let this one pass.
+		e.table.evict(e.table.limit)
+		dst = append(dst, 0x20)
 	}
 	return appendInteger(dst, 0x20, 0x1f, e.table.limit)
 }

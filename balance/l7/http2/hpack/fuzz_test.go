@@ -2,6 +2,7 @@ package hpack
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	xhpack "golang.org/x/net/http2/hpack"
@@ -9,7 +10,8 @@ import (
 
 // FuzzDecode: blocks of any bytes, in a row, are read as the library reads them, or refused.
 //
-// One exception, by intent: the library takes integers padded with zeros, up to 63 bits.
+// Exceptions, by intent: the library takes integers padded with zeros, up to 63 bits; it takes a table size after a
+// field if the table is empty, and not always the two in a row that RFC 7541 §4.2 provides for.
 func FuzzDecode(f *testing.F) {
 	first, steady := steadyBlock()
 	for i := range first {
@@ -30,9 +32,12 @@ func FuzzDecode(f *testing.F) {
 				xerr = cerr
 			}
 			if err != nil {
-				if xerr == nil && err != ErrInteger {
+				if xerr == nil && err != ErrInteger && err != ErrTableOrder {
 					t.Fatalf("%x: %v, the library reads %v", block, err, theirs)
 				}
+				return
+			}
+			if xerr != nil && strings.Contains(xerr.Error(), "table size update") {
 				return
 			}
 			if xerr != nil {

@@ -182,6 +182,7 @@ func (n *Node) Upgrade(context.Context) error {
 	}
 	if err != nil {
 		n.server.KeepSockets()
+		n.log.Error("not upgraded; this process goes on", "error", err)
 		return fmt.Errorf("upgrade: %w; this process goes on", err)
 	}
 	n.log.Info("new process serves", "pid", pid)

@@ -43,6 +43,8 @@ type env struct {
 // commands is every verb, in the order of help.
 func (e *env) commands() []*cobra.Command {
 	return []*cobra.Command{
+		e.demoCommand(),
+		e.runCommand(),
 		e.checkCommand(),
 		e.statusCommand(),
 		e.poolCommand(),
@@ -52,6 +54,7 @@ func (e *env) commands() []*cobra.Command {
 		e.schemaCommand(),
 		e.versionCommand(),
 		e.docsCommand(),
+		e.demoShopCommand(),
 	}
 }
 

@@ -42,7 +42,7 @@ func benchPool(b *testing.B, a Algorithm, n int) *Pool {
 		}
 	})
 	for _, e := range p.Endpoints() {
-		load := rnd.IntN(8) * e.Weight()
+		load := (2 + rnd.IntN(4)) * e.Weight()
 		e.inFlight.Add(int64(load))
 		p.inFlight.Add(int64(load))
 		e.latency.observe(time.Duration(1+rnd.IntN(10))*time.Millisecond, time.Second, time.Second)

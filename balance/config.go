@@ -93,7 +93,7 @@ type Config struct {
 	// TableSize is the number of slots of the Maglev table, raised to the next
 	// prime; or the largest number of points on the ring, which has 160 for each
 	// unit of weight or, if those are too many, half or a quarter of them and so
-	// on. 0 is at least 65537 slots and 100 for each endpoint; or 131072 points.
+	// on. 0 is at least 65537 slots and 100 for each endpoint; or 65536 points.
 	TableSize int
 	// LoadFactor bounds an endpoint's requests in flight on the ring to this
 	// multiple of its share; above 1. Default 1.25.

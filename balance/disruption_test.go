@@ -224,14 +224,14 @@ func TestRingFindsTheNextPoint(t *testing.T) {
 	p := newPool(t, 7, func(c *Config) { c.Algorithm = RingHash })
 	r := &p.view.Load().groups[0].table.ring
 	rnd := rand.New(rand.NewPCG(1, 1))
-	tries := []uint64{0, 1, math.MaxUint64, r.points[0].hash, r.points[0].hash - 1, r.points[len(r.points)-1].hash, r.points[len(r.points)-1].hash + 1}
+	tries := []uint64{0, 1, math.MaxUint64, r.points[0].place(), r.points[0].place() - 1, r.points[len(r.points)-1].place(), r.points[len(r.points)-1].place() + 1<<16}
 	for range 10_000 {
 		tries = append(tries, rnd.Uint64())
 	}
 	for _, h := range tries {
 		want := 0
 		for i := range r.points {
-			if r.points[i].hash >= h {
+			if r.points[i].place() >= h&^0xffff {
 				want = i
 				break
 			}

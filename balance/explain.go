@@ -106,7 +106,7 @@ func (s *search) measure(c *Consideration) {
 			c.Slot = slot
 		}
 	case RingHash:
-		if slot := g.table.ring.find(mix(s.hash)); int(g.table.ring.points[slot].owner) == i {
+		if slot := g.table.ring.find(mix(s.hash)); g.table.ring.points[slot].owner() == i {
 			c.Slot = slot
 		}
 	}

@@ -2,6 +2,7 @@ package balance
 
 import (
 	"cmp"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -11,8 +12,8 @@ const (
 	// even spread before loads are bounded.
 	ringPoints = 160
 	// defaultRing is the largest number of points unless the configuration says
-	// otherwise: 2 MiB.
-	defaultRing = 1 << 17
+	// otherwise: half a MiB.
+	defaultRing = 1 << 16
 	// maxRingSteps that one choice walks.
 	maxRingSteps = 64
 )
@@ -24,10 +25,14 @@ type ring struct {
 	shift  uint
 }
 
-type point struct {
-	hash  uint64
-	owner uint16
-}
+// point is the upper 48 bits of a hash and, in the lower 16, its owner.
+type point uint64
+
+func newPoint(hash uint64, owner int) point { return point(hash&^math.MaxUint16 | uint64(owner)) }
+
+func (p point) owner() int { return int(p & math.MaxUint16) }
+
+func (p point) place() uint64 { return uint64(p) &^ math.MaxUint16 }
 
 // newRing gives each member points in proportion to its weight. How many depends
 // on the other members only through halving, when there would be more than size:
@@ -47,26 +52,26 @@ func newRing(members []*Endpoint, weights []uint64, size int) ring {
 	points := make([]point, 0, min(total*ringPoints>>halvings, uint64(size))+uint64(len(members)))
 	for i, e := range members {
 		for k := range max(1, weights[i]*ringPoints>>halvings) {
-			points = append(points, point{mix(e.hash + k*golden), uint16(i)})
+			points = append(points, newPoint(mix(e.hash+k*golden), i))
 		}
 	}
 	slices.SortFunc(points, func(a, b point) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash),
-			cmp.Compare(members[a.owner].address, members[b.owner].address)) // the same on every node
+		return cmp.Or(cmp.Compare(a.place(), b.place()),
+			cmp.Compare(members[a.owner()].address, members[b.owner()].address)) // the same on every node
 	})
 	r := ring{points: points}
 	r.index()
 	return r
 }
 
-// index builds the guide, with about one entry for each point.
+// index builds the guide, with an entry for one or two points.
 func (r *ring) index() {
-	width := uint(bits.Len(uint(len(r.points))))
+	width := uint(bits.Len(uint(len(r.points)))) - 1
 	r.shift = 64 - width
 	r.guide = make([]uint32, 1<<width)
 	at := 0
 	for b := range r.guide {
-		for at < len(r.points) && r.points[at].hash>>r.shift < uint64(b) {
+		for at < len(r.points) && uint64(r.points[at])>>r.shift < uint64(b) {
 			at++
 		}
 		r.guide[b] = uint32(at)
@@ -76,7 +81,8 @@ func (r *ring) index() {
 // find returns the index of the first point at or after h, around the circle.
 func (r *ring) find(h uint64) int {
 	i := int(r.guide[h>>r.shift])
-	for i < len(r.points) && r.points[i].hash < h {
+	first := newPoint(h, 0)
+	for i < len(r.points) && r.points[i] < first {
 		i++
 	}
 	if i == len(r.points) {
@@ -97,7 +103,7 @@ func (s *search) onRing(g *group) int {
 	perWeight := s.view.config.LoadFactor * inFlight / float64(max(1, g.weight))
 	fallback := -1
 	for range min(maxRingSteps, len(r.points)) {
-		i := int(r.points[at].owner)
+		i := r.points[at].owner()
 		e := g.members[i]
 		if s.admits(e) {
 			// Within the bound rounded up: strictly fewer than it before this one.

@@ -76,7 +76,7 @@ type Endpoint struct {
 	HealthSince time.Time `json:"health_since,omitzero"`
 	Admin       Admin     `json:"admin"`
 	AdminSince  time.Time `json:"admin_since,omitzero"`
-	// Outlier is what its answers to requests have led to: trusted, ejected or probation.
+	// Outlier is what its answers to requests have led to: good, ejected or probation.
 	Outlier      string    `json:"outlier"`
 	EjectedUntil time.Time `json:"ejected_until,omitzero"`
 	RunTime      bool      `json:"run_time,omitempty"` // added by command: no file names it

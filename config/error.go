@@ -17,7 +17,7 @@ type Error struct {
 	Message string `json:"message"`          // what is wrong
 	Hint    string `json:"hint,omitempty"`   // what to write
 	Source  string `json:"source,omitempty"` // the offending line, as written
-	width   int    // characters under the caret
+	Width   int    `json:"width,omitempty"`  // characters that are meant
 }
 
 // Error is the error on one line: file:line:column: path: message.
@@ -42,7 +42,7 @@ func (e Error) Text() string {
 	b.WriteString(e.Error())
 	b.WriteByte('\n')
 	if e.Line > 0 && e.Source != "" {
-		b.WriteString(Excerpt(e.Line, e.Column, e.width, e.Source))
+		b.WriteString(Excerpt(e.Line, e.Column, e.Width, e.Source))
 	}
 	if e.Hint != "" {
 		fmt.Fprintf(&b, "  hint: %s\n", e.Hint)

@@ -187,7 +187,7 @@ func isYAML(src string) bool {
 }
 
 func (at place) error(message, hint string) Error {
-	return Error{Line: at.line, Column: at.column, Message: message, Hint: hint, width: at.width}
+	return Error{Line: at.line, Column: at.column, Message: message, Hint: hint, Width: at.width}
 }
 
 func placeOf(n *yaml.Node) place {

@@ -37,17 +37,17 @@ func NewNode() *Node {
 		Pools: []api.Pool{
 			{Name: "site", Balance: "least_request", Available: 1, InFlight: 12, MaxRequests: 10000, MaxPending: 1000, Endpoints: []api.Endpoint{
 				{
-					Address: "10.0.0.11:8000", Available: true, Health: "up", HealthSince: started, Admin: api.Ready, Outlier: "trusted", Weight: 3, RampPercent: 100,
+					Address: "10.0.0.11:8000", Available: true, Health: "up", HealthSince: started, Admin: api.Ready, Outlier: "good", Weight: 3, RampPercent: 100,
 					InFlight: 12, Connections: 20, Latency: 1.25, StallAfter: 200, Statuses: map[string]uint64{"2xx": 249_990}, Failures: map[string]uint64{},
 				},
 				{
 					Address: "10.0.0.12:8000", Health: "down", HealthSays: "connect: connection refused", HealthSince: started.Add(2 * time.Hour),
-					Reason: "down for 5m: connect: connection refused", Admin: api.Ready, Outlier: "trusted", Weight: 1, RampPercent: 100,
+					Reason: "down for 5m: connect: connection refused", Admin: api.Ready, Outlier: "good", Weight: 1, RampPercent: 100,
 					Statuses: map[string]uint64{"2xx": 10}, Failures: map[string]uint64{"connect": 2},
 				},
 			}},
 			{Name: "api", Balance: "p2c", Available: 1, MaxPending: 1000, Endpoints: []api.Endpoint{{
-				Address: "10.0.0.21:9000", Available: true, Health: "up", HealthSince: started, Admin: api.Ready, Outlier: "trusted", Weight: 1, RampPercent: 40,
+				Address: "10.0.0.21:9000", Available: true, Health: "up", HealthSince: started, Admin: api.Ready, Outlier: "good", Weight: 1, RampPercent: 40,
 				Reason: "slow start at 40 % of its weight", Latency: 12, Statuses: map[string]uint64{"2xx": 1490, "5xx": 10}, Failures: map[string]uint64{},
 			}}},
 		},
@@ -175,7 +175,7 @@ func (n *Node) AddEndpoint(pool string, add api.NewEndpoint) (api.Endpoint, erro
 		return api.Endpoint{}, api.Conflict(add.Address+" is in the pool already", "trivet pool weight changes it")
 	}
 	e := api.Endpoint{
-		Address: add.Address, Health: "unknown", Admin: api.Ready, Outlier: "trusted", RunTime: true, Weight: max(1, add.Weight), RampPercent: 100,
+		Address: add.Address, Health: "unknown", Admin: api.Ready, Outlier: "good", RunTime: true, Weight: max(1, add.Weight), RampPercent: 100,
 		Priority: add.Priority, MaxRequests: add.MaxRequests, Reason: "waiting for its first probe",
 	}
 	p.Endpoints = append(p.Endpoints, e)

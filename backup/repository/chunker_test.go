@@ -17,7 +17,7 @@ func chunks(g *gearTable, data []byte) (lengths []int, ids []ID) {
 
 func TestChunksAreWithinTheirBounds(t *testing.T) {
 	g := newGearTable([32]byte{1})
-	for name, data := range map[string][]byte{"noise": noise(rand.New(rand.NewPCG(1, 1)), 32<<20), "zeros": make([]byte, 9<<20), "small": make([]byte, 5), "none": nil} {
+	for name, data := range map[string][]byte{"noise": noise(rand.New(rand.NewPCG(1, 1)), 16<<20), "zeros": make([]byte, 9<<20), "small": make([]byte, 5), "none": nil} {
 		lengths, _ := chunks(g, data)
 		sum := 0
 		for i, n := range lengths {
@@ -37,9 +37,9 @@ func TestChunksAreWithinTheirBounds(t *testing.T) {
 
 func TestAnInsertionChangesFewChunks(t *testing.T) {
 	g := newGearTable([32]byte{1})
-	data := noise(rand.New(rand.NewPCG(2, 1)), 32<<20)
+	data := noise(rand.New(rand.NewPCG(2, 1)), 12<<20)
 	_, before := chunks(g, data)
-	_, after := chunks(g, slices.Insert(slices.Clone(data), 10<<20, []byte("inserted")...))
+	_, after := chunks(g, slices.Insert(slices.Clone(data), 5<<20, []byte("inserted")...))
 	known := make(map[ID]bool)
 	for _, id := range before {
 		known[id] = true

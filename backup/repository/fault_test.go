@@ -40,17 +40,17 @@ func TestABackupThatFailsAtAnyCallLosesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, base := newMemRepo(t)
-				common := someFiles(1, 3, 300_000)
+				common := someFiles(1, 3, 12_000)
 				first, err := saveFiles(r, common)
 				if err != nil {
 					t.Fatal(err)
 				}
-				second := append(slices.Clone(common[:2]), someFiles(2, 8, 900_000)...)
+				second := append(slices.Clone(common[:2]), someFiles(2, 8, 36_000)...)
 				for n := 1; ; n++ {
 					m := base.clone()
 					m.failAt, m.how = n, how
 					at := fmt.Sprintf("call %d", n)
-					broken, openErr := OpenMaster(context.Background(), m, r.master, r.options)
+					broken, openErr := tryMemRepo(m, r.master)
 					var id ID
 					err := openErr
 					if err == nil {
@@ -93,10 +93,10 @@ func TestABackupThatFailsAtAnyCallLosesNothing(t *testing.T) {
 // prunable makes a repository whose snapshot was forgotten, so that packs go, packs are copied and packs stay.
 func prunable(t testing.TB) (*Repository, *memStore, []ID) {
 	r, m := newMemRepo(t)
-	shared := someFiles(1, 2, 700_000)
+	shared := someFiles(1, 2, 28_000)
 	var keep []ID
 	for i := range 3 {
-		files := append(slices.Clone(shared), someFiles(uint64(10+i), 9, 900_000)...)
+		files := append(slices.Clone(shared), someFiles(uint64(10+i), 9, 36_000)...)
 		id, err := saveFiles(r, files)
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +124,7 @@ func TestAPruneThatFailsAtAnyCallLosesNothing(t *testing.T) {
 					m := base.clone()
 					m.failAt, m.how = n, how
 					at := fmt.Sprintf("call %d", n)
-					broken, err := OpenMaster(context.Background(), m, r.master, r.options)
+					broken, err := tryMemRepo(m, r.master)
 					if err == nil {
 						_, err = broken.Prune(context.Background(), thorough)
 					}
@@ -216,7 +216,7 @@ func TestALyingListingDelaysDeletionAndLosesNothing(t *testing.T) {
 		r, m, _ := prunable(t)
 		ctx := context.Background()
 		// The newest snapshot does not show yet when prune looks.
-		late, err := saveFiles(r, someFiles(77, 4, 800_000))
+		late, err := saveFiles(r, someFiles(77, 4, 32_000))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -104,7 +104,10 @@ type lockExtra struct {
 
 // Lock is a lock held by this process. It refreshes itself until Unlock.
 type Lock struct {
-	r      *Repository
+	r       *Repository
+	session string
+	mode    LockMode
+
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   sync.WaitGroup
@@ -165,7 +168,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 // first of the second looks decides; restic looks once more after lockSettle, and so do we, but a shared lock lets
 // the work start meanwhile: commit and prune wait for that look.
 func (r *Repository) tryLock(ctx context.Context, mode LockMode, purpose lockPurpose) (*Lock, error) {
-	l := &Lock{r: r, file: newLockFile(mode, purpose), settled: make(chan struct{})}
+	l := &Lock{r: r, session: rand.Text(), mode: mode, settled: make(chan struct{})}
+	l.file = newLockFile(mode, lockExtra{l.session, purpose, bootID()})
 	if err := l.conflict(ctx); err != nil {
 		return nil, err
 	}
@@ -183,15 +187,14 @@ func (r *Repository) tryLock(ctx context.Context, mode LockMode, purpose lockPur
 		return nil, err
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	l.done.Go(func() { l.settle(mode) })
+	l.done.Go(l.settle)
 	l.done.Go(l.keep)
 	return l, nil
 }
 
-func newLockFile(mode LockMode, purpose lockPurpose) lockFile {
+func newLockFile(mode LockMode, extra lockExtra) lockFile {
 	f := lockFile{
-		Exclusive: mode == Exclusive, PID: os.Getpid(), UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
-		Trivet: &lockExtra{Session: rand.Text(), Purpose: purpose, Boot: bootID()},
+		Exclusive: mode == Exclusive, PID: os.Getpid(), UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Trivet: &extra,
 	}
 	f.Hostname, _ = os.Hostname()
 	if u, err := user.Current(); err == nil {
@@ -236,17 +239,19 @@ func (l *Lock) conflict(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
+	l.mu.Lock()
+	mine := l.file.Trivet.Purpose
+	l.mu.Unlock()
 	for _, other := range locks {
-		if other.Session == l.file.Trivet.Session || !l.excludes(other) {
-			continue
+		if other.Session != l.session && l.excludes(mine, other) {
+			return &LockedError{other}
 		}
-		return &LockedError{other}
 	}
 	return nil
 }
 
-func (l *Lock) excludes(other LockInfo) bool {
-	switch mine := l.file.Trivet.Purpose; {
+func (l *Lock) excludes(mine lockPurpose, other LockInfo) bool {
+	switch {
 	case mine == forPruning && other.purpose == forPruning:
 		return true // one prune at a time
 	case mine == forSwap:
@@ -254,13 +259,13 @@ func (l *Lock) excludes(other LockInfo) bool {
 		// commit that is under way.
 		return other.Session == "" || other.Exclusive || other.purpose == forCommit
 	}
-	return l.file.Exclusive || other.Exclusive
+	return l.mode == Exclusive || other.Exclusive
 }
 
 // settle takes the last look.
-func (l *Lock) settle(mode LockMode) {
+func (l *Lock) settle() {
 	defer close(l.settled)
-	if mode == Exclusive {
+	if l.mode == Exclusive {
 		return
 	}
 	if err := sleep(l.ctx, lockSettle); err != nil {
@@ -329,17 +334,11 @@ func (l *Lock) change(ctx context.Context, purpose lockPurpose) error {
 	if err := l.aliveLocked(ctx); err != nil {
 		return err
 	}
-	was := l.file.Trivet
-	extra := *was
+	extra := *l.file.Trivet
 	extra.Purpose = purpose
 	l.file.Trivet = &extra
-	if err := l.write(ctx); err != nil {
-		return err
-	}
-	return nil
+	return l.write(ctx)
 }
-
-func (l *Lock) session() string { return l.file.Trivet.Session }
 
 // Context ends with the context given to Repository.Lock, or with ErrLockLost as its cause.
 func (l *Lock) Context() context.Context { return l.ctx }

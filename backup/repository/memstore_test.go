@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/trivet-ha/trivet/backup/store"
 	"github.com/trivet-ha/trivet/backup/store/local"
@@ -208,24 +209,68 @@ func (m *memStore) toDisk(t testing.TB, dir string) {
 	}
 }
 
+// smallPack makes many packs of little data.
+const smallPack = 64 << 10
+
 // memRepo opens a repository on files, which a repository was made in.
 func memRepo(t testing.TB, m *memStore, master MasterKey) *Repository {
 	t.Helper()
-	r, err := OpenMaster(context.Background(), m, master, Options{PackBytes: minPackBytes})
+	r, err := tryMemRepo(m, master)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
+func tryMemRepo(m *memStore, master MasterKey) (*Repository, error) {
+	r, err := OpenMaster(context.Background(), m, master, Options{})
+	if err == nil {
+		r.options.PackBytes = smallPack
+	}
+	return r, err
+}
+
+// newMemRepo makes a repository. Its key file is testKeyFile: deriving a key takes long, on purpose.
 func newMemRepo(t testing.TB) (*Repository, *memStore) {
 	t.Helper()
 	m := newMemStore()
-	r, err := Init(context.Background(), m, testPassword, InitOptions{Options: Options{PackBytes: minPackBytes}})
+	config, err := newConfig()
 	if err != nil {
 		t.Fatal(err)
 	}
+	key, master := testKeyFile(t)
+	options, err := Options{}.check()
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.PackBytes = smallPack
+	r := newRepository(m, options, config, master, ID{})
+	if _, err := saveKey(context.Background(), m, key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.saveJSON(context.Background(), store.Config, config); err != nil {
+		t.Fatal(err)
+	}
 	return r, m
+}
+
+var testKey struct {
+	sync.Mutex
+	file   *keyFile
+	master MasterKey
+}
+
+func testKeyFile(t testing.TB) (*keyFile, MasterKey) {
+	testKey.Lock()
+	defer testKey.Unlock()
+	if testKey.file == nil {
+		testKey.master = newMasterKey()
+		var err error
+		if testKey.file, err = newKeyFile(testPassword, testKey.master, KeyOptions{}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return testKey.file, testKey.master
 }
 
 // file is a made-up file: name and content.

@@ -495,7 +495,7 @@ func (p *pruner) otherSessions(ctx context.Context) ([]string, error) {
 	}
 	var sessions []string
 	for _, l := range locks {
-		if l.Session != "" && l.Session != p.lock.session() && l.purpose != forSwap {
+		if l.Session != "" && l.Session != p.lock.session && l.purpose != forSwap {
 			sessions = append(sessions, l.Session)
 		}
 	}

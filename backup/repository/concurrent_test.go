@@ -1,0 +1,499 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/trivet-ha/trivet/backup/store"
+)
+
+func TestIdenticalBlobsFromManySessionsAreStoredOnce(t *testing.T) {
+	r, dir := newRepo(t)
+	ctx := context.Background()
+	w, err := r.NewWriter(ctx, WriterOptions{Reopen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	random := rand.New(rand.NewPCG(4, 4))
+	blobs := make([][]byte, 50)
+	for i := range blobs {
+		blobs[i] = noise(random, 1000+random.IntN(100_000))
+	}
+	var wg sync.WaitGroup
+	for k := range 6 {
+		s := w.Session()
+		wg.Go(func() {
+			for i := range blobs {
+				if _, _, err := s.SaveBlob(DataBlob, blobs[(i+k*7)%len(blobs)]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := w.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	stats := w.Stats()
+	if stats.NewBlobs[DataBlob] != 50 || stats.KnownBlobs[DataBlob] != 250 || stats.ReopenedBlobs != 50 {
+		t.Errorf("stats %+v", stats)
+	}
+	if stats.Packs[DataBlob] != 1 {
+		t.Errorf("a small backup by six sessions wrote %d packs", stats.Packs[DataBlob])
+	}
+	index, err := reopen(t, r).IndexStats(ctx)
+	if err != nil || index.Blobs != 50 || index.Packs != 1 || index.Files != 1 {
+		t.Errorf("index %+v, %v in %s", index, err, dir)
+	}
+	if _, known, err := w.Session().SaveBlob(DataBlob, blobs[0]); err != nil || !known {
+		t.Errorf("after the flush: known %v, %v", known, err)
+	}
+}
+
+// removeAll forgets every snapshot.
+func removeAll(t *testing.T, r *Repository) {
+	t.Helper()
+	all, err := r.Snapshots(context.Background())
+	if err == nil {
+		err = r.RemoveSnapshots(context.Background(), all)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// condemnedUnder begins a backup that builds on a snapshot, then removes that snapshot and prunes.
+func condemnedUnder(t *testing.T) (r *Repository, m *memStore, w *Writer, files []file, parent *Snapshot) {
+	t.Helper()
+	r, m = newMemRepo(t)
+	files = someFiles(5, 6, 36_000)
+	id, err := saveFiles(r, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parent, err = r.LoadSnapshot(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	writer := memRepo(t, m, r.master)
+	if w, err = writer.NewWriter(context.Background(), WriterOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if has, err := writer.HasSnapshot(context.Background(), id); err != nil || !has {
+		t.Fatal("no parent", err)
+	}
+	return r, m, w, files, parent
+}
+
+func pruneExpecting(t *testing.T, r *Repository, waiting int) PruneResult {
+	t.Helper()
+	res, err := r.Prune(context.Background(), thorough)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.WaitingFor != waiting || res.CondemnedPacks == 0 || (waiting > 0) != (res.DeletedPacks == 0) {
+		t.Fatalf("prune: %+v", res)
+	}
+	return res
+}
+
+func TestPruneUnderARunningBackupThatCountsOnBlobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m, w, files, _ := condemnedUnder(t)
+		if _, err := saveTree(w, files); err != nil { // finds every blob known
+			t.Fatal(err)
+		}
+		if n := w.Stats().NewBlobs; n != [2]uint64{} {
+			t.Fatalf("new blobs: %v", n)
+		}
+		removeAll(t, r)
+		pruneExpecting(t, r, 1)
+		if _, err := saveFilesWith(w, files); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		all, problems, err := verifyAll(memRepo(t, m, r.master))
+		if err != nil || len(all) != 1 || len(problems) != 0 {
+			t.Fatalf("%d snapshots, %v, %v", len(all), problems, err)
+		}
+		res, err := memRepo(t, m, r.master).Prune(context.Background(), thorough)
+		if err != nil || res.DeletedPacks != 0 {
+			t.Fatalf("the next prune: %+v, %v", res, err)
+		}
+		all, problems, err = verifyAll(memRepo(t, m, r.master))
+		if err != nil || len(all) != 1 || len(problems) != 0 {
+			t.Fatalf("at the end: %d snapshots, %v, %v", len(all), problems, err)
+		}
+	})
+}
+
+func TestPruneUnderABackupThatReusesItsParentsTreesUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m, w, _, parent := condemnedUnder(t)
+		removeAll(t, r)
+		pruneExpecting(t, r, 1)
+		// Nothing changed: the backup names its parent's root and has never looked into the index.
+		if w.r.index.loaded {
+			t.Fatal("the index was loaded")
+		}
+		if _, err := w.SaveSnapshot(context.Background(), snapshotOf(*parent.Tree, "/made/up")); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		if all, problems, err := verifyAll(memRepo(t, m, r.master)); err != nil || len(all) != 1 || len(problems) != 0 {
+			t.Fatalf("%d snapshots, %v, %v", len(all), problems, err)
+		}
+	})
+}
+
+func TestASweptParentFailsTheBackupAndNotTheRestore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m, w, _, parent := condemnedUnder(t)
+		removeAll(t, r)
+		// The writer is believed dead: somebody removed its lock.
+		if n, err := r.Unlock(context.Background(), UnlockAll); err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		pruneExpecting(t, r, 0)
+		if _, err := w.SaveSnapshot(context.Background(), snapshotOf(*parent.Tree, "/x")); !errors.Is(err, ErrLockLost) {
+			t.Errorf("announced a snapshot: %v", err)
+		}
+		w.Close()
+		if all, problems, err := verifyAll(memRepo(t, m, r.master)); err != nil || len(all) != 0 || len(problems) != 0 {
+			t.Fatalf("%d snapshots, %v, %v", len(all), problems, err)
+		}
+	})
+}
+
+func TestCondemnedPacksGoWhenTheBackupHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m, w, _, _ := condemnedUnder(t)
+		removeAll(t, r)
+		pruneExpecting(t, r, 1)
+		w.Close()
+		res, err := memRepo(t, m, r.master).Prune(context.Background(), thorough)
+		if err != nil || res.DeletedPacks == 0 {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		for h := range m.files {
+			if h.Kind == store.Pack || h.Kind == store.Index || h.Kind == store.Lock {
+				t.Errorf("%v is left", h)
+			}
+		}
+	})
+}
+
+// foreignLock is a lock as stock restic writes it.
+func foreignLock(t *testing.T, r *Repository, exclusive bool, at time.Time) store.Handle {
+	t.Helper()
+	id, err := r.saveJSON(context.Background(), store.Lock, lockFile{Time: at, Exclusive: exclusive, Hostname: "elsewhere", Username: "u", PID: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store.Handle{Kind: store.Lock, Name: id.String()}
+}
+
+func TestPruneIsPostponedWhileStockResticIsAtWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m, keep := prunable(t)
+		ctx := context.Background()
+		h := foreignLock(t, r, false, time.Now())
+		res, err := r.Prune(ctx, thorough)
+		if err != nil || res.Postponed == nil || res.Postponed.Hostname != "elsewhere" || res.DeletedPacks != 0 {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		if all, problems, err := verifyAll(memRepo(t, m, r.master)); err != nil || len(all) != len(keep) {
+			t.Fatalf("%d snapshots, %v, %v", len(all), problems, err)
+		}
+		if err := m.Remove(ctx, h); err != nil {
+			t.Fatal(err)
+		}
+		if res, err = r.Prune(ctx, thorough); err != nil || res.DeletedPacks == 0 {
+			t.Fatalf("afterwards: %+v, %v", res, err)
+		}
+		finishPrune(t, "afterwards", memRepo(t, m, r.master), len(keep))
+	})
+}
+
+func TestALockOfStockResticIsHonoured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := newMemRepo(t)
+		ctx := context.Background()
+		h := foreignLock(t, r, true, time.Now())
+		var locked *LockedError
+		if _, err := r.NewWriter(ctx, WriterOptions{}); !errors.As(err, &locked) || locked.Holder.Hostname != "elsewhere" {
+			t.Errorf("writer beside an exclusive lock: %v", err)
+		}
+		// Waiting for it works.
+		r.options.LockWait = time.Minute
+		time.AfterFunc(20*time.Second, func() { m.Remove(ctx, h) })
+		w, err := r.NewWriter(ctx, WriterOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.options.LockWait = 0
+		if _, err := r.Lock(ctx, Exclusive); !errors.As(err, &locked) || locked.Holder.Session == "" {
+			t.Errorf("exclusive beside a writer: %v", err)
+		}
+		w.Close()
+		stale := foreignLock(t, r, true, time.Now().Add(-lockStale-time.Second))
+		l, err := r.Lock(ctx, Exclusive)
+		if err != nil {
+			t.Fatalf("beside a stale lock: %v", err)
+		}
+		if err := l.Unlock(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := r.Unlock(ctx, UnlockStale); err != nil || n != 1 {
+			t.Errorf("unlock removed %d, %v", n, err)
+		}
+		if _, ok := m.files[stale]; ok {
+			t.Error("the stale lock is there")
+		}
+	})
+}
+
+func TestAnUnreadableLockCountsAsExclusive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := newMemRepo(t)
+		h := store.Handle{Kind: store.Lock, Name: ID{1}.String()}
+		m.files[h] = []byte("torn")
+		var locked *LockedError
+		if _, err := r.Lock(context.Background(), Shared); !errors.As(err, &locked) || locked.Holder.Err == nil {
+			t.Errorf("locked beside it: %v", err)
+		}
+		if n, err := r.Unlock(context.Background(), UnlockAll); err != nil || n != 1 {
+			t.Errorf("removed %d, %v", n, err)
+		}
+	})
+}
+
+func TestALockIsRefreshedAndItsLossIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := newMemRepo(t)
+		ctx := context.Background()
+		l, err := r.Lock(ctx, Shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Settled(); err != nil {
+			t.Fatal(err)
+		}
+		l.mu.Lock()
+		first := l.id
+		l.mu.Unlock()
+		time.Sleep(2 * time.Hour)
+		locks, err := r.Locks(ctx)
+		if err != nil || len(locks) != 1 || locks[0].ID == first || time.Since(locks[0].Time) > lockRefresh {
+			t.Fatalf("locks after two hours: %v, %v", locks, err)
+		}
+		if err := l.Context().Err(); err != nil {
+			t.Fatalf("lost: %v", context.Cause(l.Context()))
+		}
+		if _, err := r.Unlock(ctx, UnlockAll); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(lockRefresh + time.Second)
+		if !errors.Is(context.Cause(l.Context()), ErrLockLost) {
+			t.Errorf("removed by somebody: %v", context.Cause(l.Context()))
+		}
+		l.Unlock()
+
+		// A store that can't be reached for too long ends the work before others may take the lock for stale.
+		if l, err = r.Lock(ctx, Shared); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Settled(); err != nil {
+			t.Fatal(err)
+		}
+		m.mu.Lock()
+		m.dead = true
+		m.mu.Unlock()
+		time.Sleep(lockAbort - lockRefresh)
+		if l.Context().Err() != nil {
+			t.Error("gave up too early")
+		}
+		time.Sleep(lockStale - lockAbort + lockRefresh)
+		if !errors.Is(context.Cause(l.Context()), ErrLockLost) {
+			t.Errorf("still at work: %v", context.Cause(l.Context()))
+		}
+		l.Unlock()
+	})
+}
+
+func TestOfTwoExclusiveLocksAtMostOneIsGiven(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			r, _ := newMemRepo(t)
+			random := rand.New(rand.NewPCG(seed, 2))
+			var mu sync.Mutex
+			held, most := 0, 0
+			var wg sync.WaitGroup
+			for range 4 {
+				pause := time.Duration(random.IntN(300)) * time.Millisecond
+				wg.Go(func() {
+					time.Sleep(pause)
+					l, err := r.Lock(context.Background(), Exclusive)
+					if err != nil {
+						return
+					}
+					mu.Lock()
+					held++
+					most = max(most, held)
+					mu.Unlock()
+					time.Sleep(time.Second)
+					mu.Lock()
+					held--
+					mu.Unlock()
+					l.Unlock()
+				})
+			}
+			wg.Wait()
+			if most > 1 {
+				t.Errorf("%d exclusive locks at once", most)
+			}
+		})
+	}
+}
+
+// Backups, removals and prunes at random, side by side. Each has its own Repository, as processes would. At the
+// end every announced snapshot that nobody removed restores.
+func TestManyAtOnceLoseNothing(t *testing.T) {
+	rounds := uint64(60)
+	if testing.Short() {
+		rounds = 5
+	}
+	for seed := range rounds {
+		synctest.Test(t, func(t *testing.T) {
+			r, m := newMemRepo(t)
+			var mu sync.Mutex
+			announced := make(map[ID]bool)
+			var pruned, condemned, revived int
+			var wg sync.WaitGroup
+			for k := range uint64(3) {
+				wg.Go(func() {
+					random := rand.New(rand.NewPCG(seed, k))
+					own := memRepo(t, m, r.master)
+					for range 6 {
+						// Few different files: what one removes another needs again.
+						var files []file
+						for range 3 {
+							files = append(files, someFiles(random.Uint64N(5), 1, 16_000)[0])
+						}
+						files = slices.CompactFunc(slices.SortedFunc(slices.Values(files), func(a, b file) int { return compareText(a.name, b.name) }),
+							func(a, b file) bool { return a.name == b.name })
+						id, err := slowBackup(own, files, random)
+						if errors.Is(err, ErrPruned) || isLocked(err) {
+							continue
+						}
+						if err != nil {
+							t.Errorf("backup: %v", err)
+							return
+						}
+						mu.Lock()
+						announced[id] = true
+						mu.Unlock()
+						time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
+					}
+				})
+			}
+			for k := range uint64(2) {
+				wg.Go(func() {
+					random := rand.New(rand.NewPCG(seed, 100+k))
+					own := memRepo(t, m, r.master)
+					for range 8 {
+						time.Sleep(time.Duration(random.IntN(1200)) * time.Millisecond)
+						mu.Lock()
+						for id := range announced {
+							if random.IntN(2) == 0 {
+								s, err := own.LoadSnapshot(context.Background(), id)
+								if err == nil {
+									delete(announced, id)
+									mu.Unlock()
+									if err := own.RemoveSnapshots(context.Background(), []*Snapshot{s}); err != nil && !isLocked(err) {
+										t.Errorf("remove: %v", err)
+									}
+									mu.Lock()
+								}
+							}
+						}
+						mu.Unlock()
+						res, err := own.Prune(context.Background(), thorough)
+						if err != nil && !isLocked(err) {
+							t.Errorf("prune: %v", err)
+							return
+						}
+						mu.Lock()
+						pruned += res.DeletedPacks
+						condemned += res.CondemnedPacks
+						revived += res.RevivedPacks
+						mu.Unlock()
+					}
+				})
+			}
+			wg.Wait()
+			all, problems, err := verifyAll(memRepo(t, m, r.master))
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			expect(t, fmt.Sprintf("seed %d", seed), problems, false)
+			there := make(map[ID]bool)
+			for _, s := range all {
+				there[s.id] = true
+			}
+			for id := range announced {
+				if !there[id] {
+					t.Errorf("seed %d: %s was announced and is gone", seed, id.Short())
+				}
+			}
+			t.Logf("seed %d: %d snapshots at the end, %d packs condemned, %d deleted, %d revived", seed, len(all), condemned, pruned, revived)
+		})
+	}
+}
+
+func compareText(a, b string) int {
+	if a < b {
+		return -1
+	}
+	if a > b {
+		return 1
+	}
+	return 0
+}
+
+func isLocked(err error) bool {
+	var locked *LockedError
+	return errors.As(err, &locked)
+}
+
+// slowBackup takes its time between the steps, so that others come in between.
+func slowBackup(r *Repository, files []file, random *rand.Rand) (id ID, err error) {
+	w, err := r.NewWriter(context.Background(), WriterOptions{})
+	if err != nil {
+		return ID{}, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	pause := func() { time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond) }
+	pause()
+	root, err := saveTree(w, files)
+	if err != nil {
+		return ID{}, err
+	}
+	pause()
+	if random.IntN(3) == 0 {
+		if err := w.Flush(context.Background()); err != nil {
+			return ID{}, err
+		}
+		pause()
+	}
+	return w.SaveSnapshot(context.Background(), snapshotOf(root, "/made/up"))
+}

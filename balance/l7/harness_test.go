@@ -466,6 +466,17 @@ func (p *peer) head0() {
 	}
 }
 
+// gone is closed when the other side has gone; what it still says is thrown away.
+func (p *peer) gone() <-chan struct{} {
+	c := make(chan struct{})
+	go func() {
+		defer close(c)
+		_ = p.conn.SetReadDeadline(time.Time{})
+		_, _ = io.Copy(io.Discard, p.conn)
+	}()
+	return c
+}
+
 // shut ends the sending side.
 func (p *peer) shut() {
 	p.t.Helper()

@@ -68,6 +68,26 @@ func TestRatiosAreTakenWithinARound(t *testing.T) {
 	}
 }
 
+func TestDisturbedRoundsAreLeftOutForAllAlike(t *testing.T) {
+	l := &lab{settings: settings{peers: []string{"haproxy", "trivet"}, quiet: 10}}
+	add := func(round int, peer string, speed, foreign float64) {
+		l.samples = append(l.samples, sample{name: "128-c64", peer: peer, round: round, perSecond: speed, foreign: foreign})
+	}
+	add(0, "haproxy", 100, 50)
+	add(0, "trivet", 300, 0)
+	if got := l.ratio("128-c64", "trivet", "haproxy", perSecond); got != 3 {
+		t.Errorf("ratio %g; a disturbed round is better than none", got)
+	}
+	add(1, "haproxy", 100, 0)
+	add(1, "trivet", 110, 5)
+	if got := l.ratio("128-c64", "trivet", "haproxy", perSecond); got != 1.1 {
+		t.Errorf("ratio %g, want that of the quiet round", got)
+	}
+	if bad, all := l.disturbed(); bad != 1 || all != 4 {
+		t.Errorf("%d of %d disturbed", bad, all)
+	}
+}
+
 func TestThePageNamesWhatIsMissed(t *testing.T) {
 	l := &lab{settings: settings{peers: []string{"haproxy", "trivet"}, rounds: 1, seconds: 1, trivet: "/no/such/program"}}
 	for peer, speed := range map[string]float64{"haproxy": 100, "trivet": 90} {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"runtime"
@@ -22,6 +23,9 @@ func (l *lab) page(began time.Time) string {
 		fmt.Fprintf(&b, "%s: %s.\n", p, l.version(p))
 	}
 	fmt.Fprintf(&b, "\n%d rounds of %g s, interleaved, after 1 s to warm up. Figures are medians; ratios are medians of the ratios within a round.\n", l.rounds, l.seconds)
+	if bad, all := l.disturbed(); bad > 0 {
+		fmt.Fprintf(&b, "**%d of %d measurements were disturbed**: others used more than %.0f %% of the machine. Their rounds are left out where a case has quiet ones.\n", bad, all, l.quiet)
+	}
 	b.WriteString("Load, proxy and backends share the machine, so CPU per request of the proxy's processes is the steadiest figure.\n")
 	b.WriteString("The configurations are in [peers](../peers/). Trivet runs with metrics, access control, time-outs and health probes on;\nthe others without checks, metrics and access control.\n")
 	for _, c := range cases() {
@@ -69,14 +73,35 @@ func (l *lab) version(peer string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(line, "nginx version: "), ".")
 }
 
-// of returns the samples of a peer in a case, in order of rounds.
+// of returns the samples of a peer in a case, in order of rounds. Rounds in which others disturbed anyone are left out,
+// for all alike, if there are any that nobody disturbed.
 func (l *lab) of(name, peer string) (out []sample) {
+	disturbed, rounds := make(map[int]bool), make(map[int]bool)
 	for _, s := range l.samples {
-		if s.name == name && s.peer == peer {
+		if s.name == name {
+			rounds[s.round] = true
+			disturbed[s.round] = disturbed[s.round] || s.foreign > l.quiet
+		}
+	}
+	maps.DeleteFunc(disturbed, func(_ int, bad bool) bool { return !bad })
+	allBad := len(disturbed) == len(rounds)
+	for _, s := range l.samples {
+		if s.name == name && s.peer == peer && (allBad || !disturbed[s.round]) {
 			out = append(out, s)
 		}
 	}
 	return out
+}
+
+// disturbed returns how many measurements others have disturbed, and of how many.
+func (l *lab) disturbed() (bad, all int) {
+	for _, s := range l.samples {
+		all++
+		if s.foreign > l.quiet {
+			bad++
+		}
+	}
+	return bad, all
 }
 
 // median returns the median of what get takes from each; 0 for none.

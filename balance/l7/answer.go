@@ -238,6 +238,8 @@ func (x *exchange) body(head []byte, from, to int) {
 		x.abort()
 	case x.ansBody.Done():
 		x.complete(x.ansAlive && !extra)
+	case !x.c.watch(): // it takes longer: from now on it matters whether the client is still there
+		x.c.lost()
 	}
 }
 

@@ -254,6 +254,6 @@ func (x *exchange) again(reason retry.When, stale bool) {
 
 // repick picks for a further attempt. The request itself is no longer parsed; what matters of it was kept.
 func (x *exchange) repick() {
-	x.w.pick = balance.Request{Hash: x.hash, Tried: x.tried, Prefer: x.preferred}
+	x.w.pick = balance.Request{Hash: x.hash, Tried: x.tried, Prefer: x.preferred, Movable: x.movable()}
 	x.pick(&x.w.pick)
 }

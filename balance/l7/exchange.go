@@ -170,7 +170,7 @@ func (x *exchange) forward() {
 	}
 	q := &x.w.req
 	p := &x.w.pick
-	*p = balance.Request{Tried: x.tried[:0]}
+	*p = balance.Request{Tried: x.tried[:0], Movable: x.movable()}
 	if x.set.Affinity.Cookie != "" {
 		p.Prefer = x.up.prefer(&x.set.Affinity, q, x.w.loop.Now())
 		x.preferred = p.Prefer
@@ -187,6 +187,11 @@ func (x *exchange) forward() {
 		b.Request(x.w.loop.Now())
 	}
 	x.pick(p)
+}
+
+// movable reports whether the request could go to another endpoint if its own stopped answering.
+func (x *exchange) movable() bool {
+	return x.set.Stall && x.method.Idempotent() && x.reqBody.Done() && x.route.Retry.Wants(1, retry.Stall, 0)
 }
 
 func (x *exchange) budget() *retry.Budget {

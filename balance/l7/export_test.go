@@ -4,12 +4,10 @@ import "time"
 
 // Figures that the tests of the package's outside look at.
 const (
-	RetainMax  = retainMax
-	BulkRead   = bulkRead
-	TurnBytes  = turnBytes
-	TurnsMax   = turnsMax
-	HalfOpen   = halfOpen
-	LingerIdle = lingerIdle
+	RetainMax = retainMax
+	BulkRead  = bulkRead
+	TurnBytes = turnBytes
+	TurnsMax  = turnsMax
 )
 
 // IdleConns counts the connections to endpoints that wait for a request.
@@ -41,6 +39,9 @@ func (s *Server) SeparateLoads() (n []int) {
 	}
 	return n
 }
+
+// Draining reports whether Drain has begun.
+func (s *Server) Draining() bool { return s.draining.Load() }
 
 // Hold stops all loops until release is called. What happens at their sockets meanwhile comes in one batch.
 func (s *Server) Hold() (release func()) {

@@ -213,6 +213,15 @@ func until(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// drain begins to end the service gently; the channel is closed when that is done.
+func (st *stage) drain() <-chan struct{} {
+	done := make(chan struct{})
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
+	go func() { defer close(done); defer cancel(); st.srv.Drain(ctx) }()
+	st.until("the server drains", st.srv.Draining)
+	return done
+}
+
 // dial connects a client.
 func (st *stage) dial() *peer {
 	st.t.Helper()
@@ -353,7 +362,7 @@ func (p *peer) expect(want string) {
 	p.t.Helper()
 	for len(p.got) < len(want) {
 		if err := p.more(); err != nil {
-			p.t.Fatalf("got %q and then %v, want %q", p.got, err, want)
+			p.t.Fatalf("got %s and then %v, want %s", brief(p.got), err, brief(want))
 		}
 		if !strings.HasPrefix(want, string(p.got[:min(len(p.got), len(want))])) {
 			break
@@ -376,7 +385,7 @@ func (p *peer) until(end string) string {
 			return s
 		}
 		if err := p.more(); err != nil {
-			p.t.Fatalf("got %q and then %v, want a text up to %q", p.got, err, end)
+			p.t.Fatalf("got %s and then %v, want a text up to %q", brief(p.got), err, end)
 		}
 	}
 }
@@ -423,7 +432,7 @@ func (p *peer) rest() string {
 			p.got = nil
 			return s
 		} else if err != nil {
-			p.t.Fatalf("got %q and then %v, want the end of the stream", p.got, err)
+			p.t.Fatalf("got %s and then %v, want the end of the stream", brief(p.got), err)
 		}
 	}
 }
@@ -445,7 +454,7 @@ func (p *peer) broken() (before string, reset bool) {
 		case err == io.EOF, errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 			return string(p.got), err != io.EOF
 		default:
-			p.t.Fatalf("got %q and then %v, want the connection's end", p.got, err)
+			p.t.Fatalf("got %s and then %v, want the connection's end", brief(p.got), err)
 		}
 	}
 }
@@ -518,8 +527,19 @@ var dateLine = regexp.MustCompile(`(?m)^Date: .*\r\n`)
 // undated takes the Date fields out.
 func undated(s string) string { return dateLine.ReplaceAllString(s, "") }
 
+// brief shows the beginning of what may be long.
+func brief[T string | []byte](s T) string {
+	if len(s) > 1000 {
+		return fmt.Sprintf("%q and %d bytes more", s[:1000], len(s)-1000)
+	}
+	return fmt.Sprintf("%q", s)
+}
+
 // quoted shows bytes line by line.
 func quoted(s string) string {
+	if len(s) > 2000 {
+		return brief(s)
+	}
 	var b strings.Builder
 	for l := range strings.Lines(s) {
 		fmt.Fprintf(&b, "  %q\n", l)

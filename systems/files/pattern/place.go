@@ -52,6 +52,15 @@ func (p Place) Chosen(name string, isDir bool) bool {
 	return p.verdict(p.fold(name), isDir).chosen
 }
 
+// Decide is Chosen for lists that stand one above the other: decided is false if no pattern says anything.
+func (p Place) Decide(name string, isDir bool) (chosen, decided bool) {
+	if p.list == nil {
+		return false, false
+	}
+	v := p.verdict(p.fold(name), isDir)
+	return v.chosen, v.by != 0
+}
+
 func (p Place) fold(name string) string {
 	if p.list.fold {
 		return strings.ToLower(name)

@@ -12,12 +12,13 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Stat is what the file system says of an entry. Its fields are those of stat(2); times are nanoseconds since 1970.
+// Stat is what the file system says of an entry. Its fields are those of stat(2).
 type Stat struct {
 	Dev, Ino     uint64
 	Mode         uint32 // type and permission bits, as in st_mode
@@ -26,9 +27,17 @@ type Stat struct {
 	Rdev         uint64
 	Size         int64
 	Blocks       int64 // of 512 bytes
-	Mtime, Ctime int64
-	Atime        int64
+	Mtime, Ctime Time
 }
+
+// Time is a time as file systems keep it: seconds since 1970, which may be hundreds of years away, and nanoseconds.
+type Time struct {
+	Sec  int64
+	Nsec uint32
+}
+
+// Time is t in the local time zone, as restic writes it.
+func (t Time) Time() time.Time { return time.Unix(t.Sec, int64(t.Nsec)) }
 
 // IsDir, IsRegular and IsSymlink tell the type.
 func (s *Stat) IsDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
@@ -72,7 +81,7 @@ func (s *Stat) from(st *unix.Stat_t) {
 	*s = Stat{
 		Dev: st.Dev, Ino: st.Ino, Mode: st.Mode, UID: st.Uid, GID: st.Gid, Links: uint32(min(uint64(st.Nlink), 1<<32-1)), Rdev: st.Rdev,
 		Size: st.Size, Blocks: st.Blocks,
-		Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Atime: st.Atim.Nano(),
+		Mtime: Time{st.Mtim.Sec, uint32(st.Mtim.Nsec)}, Ctime: Time{st.Ctim.Sec, uint32(st.Ctim.Nsec)},
 	}
 }
 
@@ -193,14 +202,23 @@ func fstatat(dir int, name string, st *unix.Stat_t) error {
 // FD stats an open file.
 func FD(fd int, s *Stat) error {
 	var raw unix.Stat_t
-	for {
-		err := unix.Fstat(fd, &raw)
-		if err == nil {
-			s.from(&raw)
-			return nil
-		}
-		if err != unix.EINTR {
-			return err
-		}
+	if err := unix.Fstat(fd, &raw); err != nil {
+		return err
 	}
+	s.from(&raw)
+	return nil
+}
+
+// Path stats a path. A symbolic link at its end is followed if follow is set.
+func Path(path string, follow bool, s *Stat) error {
+	stat := unix.Lstat
+	if follow {
+		stat = unix.Stat
+	}
+	var raw unix.Stat_t
+	if err := stat(path, &raw); err != nil {
+		return err
+	}
+	s.from(&raw)
+	return nil
 }

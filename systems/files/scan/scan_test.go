@@ -87,7 +87,7 @@ func TestStatsWhatTheStandardLibraryStats(t *testing.T) {
 		must(err)
 		var got Stat
 		must(r.At(dirfd, name, &got))
-		if got.FileMode() != want.Mode() || got.Mtime != want.ModTime().UnixNano() || got.Size != want.Size() {
+		if got.FileMode() != want.Mode() || !got.Mtime.Time().Equal(want.ModTime()) || got.Size != want.Size() {
 			t.Errorf("%s: %+v (%v), want %v %v", name, got, got.FileMode(), want.Mode(), want.ModTime())
 		}
 		if got.IsDir() != want.IsDir() || got.IsRegular() != want.Mode().IsRegular() || got.IsSymlink() != (want.Mode()&fs.ModeSymlink != 0) {
@@ -100,6 +100,12 @@ func TestStatsWhatTheStandardLibraryStats(t *testing.T) {
 	}
 	if err := r.At(dirfd, strings.Repeat("n", 300), &s); err != unix.ENAMETOOLONG {
 		t.Errorf("got %v, want ENAMETOOLONG", err)
+	}
+	var link, file Stat
+	must(Path(path("link"), false, &link))
+	must(Path(path("link"), true, &file))
+	if !link.IsSymlink() || !file.IsRegular() {
+		t.Error("a link that is followed, and one that is not")
 	}
 	must(FD(dirfd, &s))
 	if !s.IsDir() {

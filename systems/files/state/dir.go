@@ -13,13 +13,13 @@ import (
 //	count fixed parts of entryBytes, the names end to end, the extras end to end.
 const (
 	recordHead = 56
-	entryBytes = 72
+	entryBytes = 80
 )
 
 // Entry is the fixed part of what is known of one name.
 type Entry struct {
 	Ino                   uint64
-	Ctime, Mtime          int64
+	Ctime, Mtime          scan.Time
 	Size                  int64
 	Child                 Ref // of a directory: its record
 	Mode, UID, GID, Links uint32
@@ -66,7 +66,7 @@ func (d *Dir) parse() error {
 	lastName, lastExtra := uint32(0), uint32(0)
 	for i := range d.n {
 		b := d.fixed(i)
-		name, extra := binary.LittleEndian.Uint32(b[56:]), binary.LittleEndian.Uint32(b[60:])
+		name, extra := binary.LittleEndian.Uint32(b[64:]), binary.LittleEndian.Uint32(b[68:])
 		if name < lastName || name > names || extra < lastExtra || uint64(extra) > uint64(len(d.extra)) {
 			return ErrDamaged
 		}
@@ -99,24 +99,26 @@ func (d *Dir) Len() int { return d.n }
 func (d *Dir) Entry(i int, e *Entry) {
 	b := d.fixed(i)
 	e.Ino = binary.LittleEndian.Uint64(b)
-	e.Ctime = int64(binary.LittleEndian.Uint64(b[8:]))
-	e.Mtime = int64(binary.LittleEndian.Uint64(b[16:]))
+	e.Ctime.Sec = int64(binary.LittleEndian.Uint64(b[8:]))
+	e.Mtime.Sec = int64(binary.LittleEndian.Uint64(b[16:]))
 	e.Size = int64(binary.LittleEndian.Uint64(b[24:]))
 	e.Child = Ref(binary.LittleEndian.Uint64(b[32:]))
 	e.Mode = binary.LittleEndian.Uint32(b[40:])
 	e.UID = binary.LittleEndian.Uint32(b[44:])
 	e.GID = binary.LittleEndian.Uint32(b[48:])
 	e.Links = binary.LittleEndian.Uint32(b[52:])
-	e.Flags = Flags(binary.LittleEndian.Uint32(b[64:]))
+	e.Ctime.Nsec = binary.LittleEndian.Uint32(b[56:])
+	e.Mtime.Nsec = binary.LittleEndian.Uint32(b[60:])
+	e.Flags = Flags(binary.LittleEndian.Uint32(b[72:]))
 }
 
 // Name is the i-th name. It is valid as long as the record.
 func (d *Dir) Name(i int) []byte {
 	start := uint32(0)
 	if i > 0 {
-		start = binary.LittleEndian.Uint32(d.fixed(i - 1)[56:])
+		start = binary.LittleEndian.Uint32(d.fixed(i - 1)[64:])
 	}
-	return d.names[start:binary.LittleEndian.Uint32(d.fixed(i)[56:])]
+	return d.names[start:binary.LittleEndian.Uint32(d.fixed(i)[64:])]
 }
 
 // Find returns the position of a name.
@@ -142,9 +144,9 @@ type Xattr struct {
 func (d *Dir) RawExtra(i int) []byte {
 	start := uint32(0)
 	if i > 0 {
-		start = binary.LittleEndian.Uint32(d.fixed(i - 1)[60:])
+		start = binary.LittleEndian.Uint32(d.fixed(i - 1)[68:])
 	}
-	return d.extra[start:binary.LittleEndian.Uint32(d.fixed(i)[60:])]
+	return d.extra[start:binary.LittleEndian.Uint32(d.fixed(i)[68:])]
 }
 
 // DecodeExtra decodes what RawExtra gave. The result does not share memory with raw.

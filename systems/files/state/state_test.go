@@ -26,7 +26,7 @@ func open(t testing.TB, path string) *File {
 }
 
 func stat(i int) scan.Stat {
-	return scan.Stat{Ino: uint64(i), Mode: 0o100644, UID: 1, GID: 2, Links: 1, Size: int64(i) * 10, Mtime: int64(i) * 1000, Ctime: int64(i)*1000 + 7}
+	return scan.Stat{Ino: uint64(i), Mode: 0o100644, UID: 1, GID: 2, Links: 1, Size: int64(i) * 10, Mtime: scan.Time{Sec: int64(i) << 33, Nsec: 5}, Ctime: scan.Time{Sec: int64(i) * 1000, Nsec: 7}}
 }
 
 // save writes a directory of n files, with a subdirectory if sub is set, and returns its record.
@@ -268,7 +268,7 @@ func TestSameLooksAtEverythingThatMatters(t *testing.T) {
 		t.Error("equal entries must be the same")
 	}
 	for name, change := range map[string]func(*scan.Stat){
-		"ino": func(s *scan.Stat) { s.Ino++ }, "ctime": func(s *scan.Stat) { s.Ctime++ }, "mtime": func(s *scan.Stat) { s.Mtime++ },
+		"ino": func(s *scan.Stat) { s.Ino++ }, "ctime": func(s *scan.Stat) { s.Ctime.Nsec++ }, "mtime": func(s *scan.Stat) { s.Mtime.Sec++ },
 		"size": func(s *scan.Stat) { s.Size++ }, "mode": func(s *scan.Stat) { s.Mode ^= 1 }, "uid": func(s *scan.Stat) { s.UID++ },
 		"gid": func(s *scan.Stat) { s.GID++ }, "links": func(s *scan.Stat) { s.Links++ },
 	} {

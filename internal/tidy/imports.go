@@ -18,7 +18,7 @@ type importRule struct {
 // Decide reports whether the package in dir is one of those that decide: no goroutine, no clock, no socket, no file.
 func Decide(dir string) bool {
 	switch dir {
-	case "balance", "balance/l7/http1", "avail", "fault":
+	case "balance", "balance/l7/http1", "balance/l7/http2", "balance/l7/http2/hpack", "avail", "fault":
 		return true
 	case "fault/probe", "fault/supervise":
 		return false

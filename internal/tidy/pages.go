@@ -24,7 +24,7 @@ var (
 const architectureLinesMax = 200
 
 // checkCodeMap compares the lines of ARCHITECTURE.md's section "Code map" that start with a folder in backquotes
-// with the folders of the module. A package counts as mapped when it or the folder above it is listed.
+// with the folders of the module. A package counts as mapped when it, or one of the two folders above it, is listed.
 func checkCodeMap(m *Module) (broken []string) {
 	const page = "ARCHITECTURE.md"
 	text, err := os.ReadFile(filepath.Join(m.Root, page))
@@ -51,7 +51,7 @@ func checkCodeMap(m *Module) (broken []string) {
 		}
 	}
 	for _, p := range m.Packages {
-		if p.Dir != "." && !mapped[p.Dir] && !mapped[path.Dir(p.Dir)] {
+		if up := path.Dir(p.Dir); p.Dir != "." && !mapped[p.Dir] && !mapped[up] && !mapped[path.Dir(up)] {
 			broken = append(broken, page+": the code map leaves out "+p.Dir)
 		}
 	}

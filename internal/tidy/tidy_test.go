@@ -3,12 +3,15 @@ package tidy
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/trivet-ha/trivet/config"
 )
 
 func TestTheHouseKeepsItsRules(t *testing.T) {
@@ -79,5 +82,33 @@ func TestEachRuleFindsWhatItForbids(t *testing.T) {
 func TestFindRootFailsWhereThereIsNoModule(t *testing.T) {
 	if root, err := FindRoot(t.TempDir()); err == nil {
 		t.Errorf("FindRoot outside any module = %s, want an error", root)
+	}
+}
+
+// Every example that begins with "# trivet.yaml" must be one that Trivet accepts.
+func TestExamplesInTheDocumentationAreValidConfigurations(t *testing.T) {
+	root, err := FindRoot(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Load(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml\n(# trivet.yaml.*?)```")
+	found := 0
+	for _, page := range m.Texts {
+		if filepath.Ext(page) != ".md" {
+			continue
+		}
+		for _, example := range block.FindAllStringSubmatch(m.read(page), -1) {
+			found++
+			if _, err := config.Parse(page, []byte(example[1])); err != nil {
+				t.Errorf("%s: an example is not valid:\n%v", page, err)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no page has an example; README.md had one")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -40,6 +41,9 @@ func Shop(ctx context.Context, args []string) error {
 	flags.StringVar(&o.Data, "data", ".", "folder of the ledgers")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return fmt.Errorf("make a folder for the ledgers: %v", err)
 	}
 	l, err := openLedger(ctx, o.Data, o.Name)
 	if err != nil {

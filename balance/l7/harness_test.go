@@ -173,8 +173,13 @@ func (st *stage) makeListener() *l7.Listener {
 // now is the time as pools take it.
 func (st *stage) now() time.Duration { return time.Since(st.origin) }
 
-// close checks that no place on an endpoint has been lost, and ends the server.
+// close checks that no place on an endpoint has been lost, and ends the server, once.
 func (st *stage) close() {
+	select {
+	case <-st.ended:
+		return
+	default:
+	}
 	st.until("no request is in flight", func() bool {
 		for _, e := range st.pool.Endpoints() {
 			if e.InFlight() != 0 {

@@ -19,6 +19,9 @@ const (
 	treePieceBytes = 256 << 10
 )
 
+// encoderSlack is room for what the encoder writes and takes back before it settles on a smaller form.
+const encoderSlack = 1 << 10
+
 var errSelfCheck = errors.New("a sealed blob does not open to what was sealed: suspect this machine's memory or processor")
 
 // packer fills packs of one kind of blob for one session. Blobs are compressed and sealed in place in its buffer,
@@ -89,13 +92,17 @@ func (p *packer) add(id ID, data []byte, enc *zstd.Encoder, check func(sealed []
 	if enc != nil {
 		bound = max(bound, enc.MaxEncodedSize(len(data)))
 	}
-	buf := p.room(bound + sealedOverhead)
+	buf := p.room(bound + encoderSlack + sealedOverhead)
 	start := len(buf)
-	body := buf[: start+ivBytes : start+ivBytes+bound]
+	body := buf[:start+ivBytes]
 	plain := uint32(0)
 	if enc != nil && len(data) > 0 {
 		body = enc.EncodeAll(data, body)
 		plain = uint32(len(data))
+		if &body[0] != &buf[:1][0] {
+			// It needed more room on the way than its result does, and moved.
+			body = append(buf[:start+ivBytes], body[start+ivBytes:]...)
+		}
 	}
 	if plain == 0 || len(body)-start-ivBytes >= len(data) {
 		body, plain = append(buf[:start+ivBytes], data...), 0

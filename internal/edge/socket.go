@@ -1,0 +1,252 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A socket listens on one address. For TCP it is several descriptors, one for each worker, among which the
+// kernel spreads the connections (SO_REUSEPORT); they stay open together, for a closed one takes the
+// connections in its queue along.
+type socket struct {
+	address   string
+	fds       []int
+	path      string // of a Unix socket, to be removed at the end
+	binding   *Binding
+	acceptors []*acceptor
+	passed    bool // another process has it too
+}
+
+// backlog is the length of the kernel's queue; it cuts it to net.core.somaxconn.
+const backlog = 4096
+
+// listen opens an address for the given number of workers.
+func listen(address string, workers int, deferred bool) (*socket, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return listenUnix(address, path)
+	}
+	ap, err := listenAddr(address)
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{address: address}
+	for range workers {
+		fd, err := listenTCP(ap, deferred)
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
+		}
+		s.fds = append(s.fds, fd)
+		if ap.Port() == 0 { // the kernel chooses once
+			ap = netip.AddrPortFrom(ap.Addr(), portOf(fd))
+		}
+	}
+	return s, nil
+}
+
+// listenAddr parses "host:port", where an empty host is every address of the machine, both families.
+func listenAddr(address string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("listen on %q: %v", address, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("listen on %q: the port is no number up to 65535", address)
+	}
+	if host == "" {
+		if dualStack() {
+			return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(n)), nil
+		}
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(n)), nil
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("listen on %q: the host must be an IP address of this machine", address)
+	}
+	return netip.AddrPortFrom(a, uint16(n)), nil
+}
+
+// dualStack reports whether the machine has IPv6.
+func dualStack() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.Bind(fd, &unix.SockaddrInet6{}) == nil
+}
+
+func listenTCP(ap netip.AddrPort, deferred bool) (int, error) {
+	raw := inetAddr(ap)
+	fd, err := unix.Socket(raw.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	options := []struct{ level, name, value int }{
+		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
+		{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1}, // for the other workers
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, // accepted sockets inherit it
+	}
+	if deferred { // wake up for requests, not for connections
+		options = append(options, struct{ level, name, value int }{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1})
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			unix.Close(fd)
+			return -1, os.NewSyscallError("setsockopt", err)
+		}
+	}
+	if ap.Addr().Is6() {
+		only := 1
+		if ap.Addr().IsUnspecified() {
+			only = 0
+		}
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only)
+	}
+	if err := unix.Bind(fd, sockaddrOf(ap)); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func sockaddrOf(ap netip.AddrPort) unix.Sockaddr {
+	if a := ap.Addr(); a.Is4() {
+		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: a.As4()}
+	}
+	zone := uint32(0)
+	if i, err := net.InterfaceByName(ap.Addr().Zone()); err == nil {
+		zone = uint32(i.Index)
+	}
+	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16(), ZoneId: zone}
+}
+
+func portOf(fd int) uint16 {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(sa.Port)
+	case *unix.SockaddrInet6:
+		return uint16(sa.Port)
+	}
+	return 0
+}
+
+// listenUnix opens a Unix socket. One that a dead process has left is replaced; one that answers is not.
+func listenUnix(address, path string) (*socket, error) {
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("listen on %s: another process does", address)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return &socket{address: address, fds: []int{fd}, path: path}, nil
+}
+
+// adopt takes over descriptors from another process. If it had fewer workers than this one, the rest is
+// opened: sockets that share an address share its connections.
+func adopt(address string, fds []int, workers int, deferred bool) (*socket, error) {
+	s := &socket{address: address, fds: slices.Clone(fds)}
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	if isUnix {
+		s.path = path
+	}
+	for _, fd := range fds {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, fmt.Errorf("take over %s: %w", address, err)
+		}
+		unix.CloseOnExec(fd)
+	}
+	for !isUnix && len(s.fds) < workers {
+		fd, err := again(s.addr(), deferred)
+		if err != nil {
+			s.disown(fds)
+			s.close()
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
+		}
+		s.fds = append(s.fds, fd)
+	}
+	return s, nil
+}
+
+// again opens one more descriptor for an address.
+func again(address string, deferred bool) (int, error) {
+	ap, err := listenAddr(address)
+	if err != nil {
+		return -1, err
+	}
+	return listenTCP(ap, deferred)
+}
+
+// setDeferred follows a listener that has come to want something else; see Listener.Deferred.
+func (s *socket) setDeferred(deferred bool) {
+	if s.path != "" {
+		return
+	}
+	seconds := 0
+	if deferred {
+		seconds = 1
+	}
+	for _, fd := range s.fds {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds)
+	}
+}
+
+// disown keeps descriptors from being closed with the socket, and its file from being removed if it had any.
+func (s *socket) disown(fds []int) {
+	s.fds = slices.DeleteFunc(s.fds, func(fd int) bool { return slices.Contains(fds, fd) })
+	s.passed = len(fds) > 0
+}
+
+// addr returns the address that the socket really has, which differs from the one asked for with port 0.
+func (s *socket) addr() string {
+	if s.path != "" {
+		return s.address
+	}
+	host, _, err := net.SplitHostPort(s.address)
+	if err != nil {
+		return s.address
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(portOf(s.fds[0]))))
+}
+
+func (s *socket) close() {
+	for _, fd := range s.fds {
+		unix.Close(fd)
+	}
+	if s.path != "" && !s.passed {
+		_ = os.Remove(s.path)
+	}
+}

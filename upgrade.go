@@ -143,6 +143,9 @@ func (h *Inheritance) restore(p *pool, now time.Duration) {
 			p.balance.SetHealth(ep, e.Health, e.Reason, now)
 		}
 		p.balance.SetAdmin(ep, e.Admin, now)
+		if e.Weight != ep.Weight() {
+			_ = p.balance.SetWeight(ep, e.Weight, now) // it was valid in the old process
+		}
 	}
 }
 

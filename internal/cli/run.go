@@ -31,11 +31,11 @@ that now stands in this one's place, as "trivet upgrade" does.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := e.loadFile(args)
-			if problems, invalid := config.IsInvalid(err); invalid {
-				return e.showInvalid(problems)
+			if _, invalid := config.IsInvalid(err); err != nil && !invalid {
+				return fileProblem(err)
 			}
 			if err != nil {
-				return fileProblem(err)
+				return err
 			}
 			return e.run(cmd.Context(), file)
 		},

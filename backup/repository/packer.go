@@ -82,7 +82,7 @@ func (p *packer) room(n int) []byte {
 	if p.buf == nil {
 		p.buffers++
 	}
-	p.buf = grown[:copy(grown, p.buf)]
+	p.buf = append(grown, p.buf...)
 	return p.buf
 }
 

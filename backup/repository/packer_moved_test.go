@@ -1,13 +1,16 @@
 package repository
 
 import (
-	"fmt"
-	"math/rand/v2"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 )
 
-// The encoder may write more than its result before it settles on a smaller form, and move to other memory for that.
-func TestBlobsOfEverySizeOpenAgain(t *testing.T) {
+// The encoder may write more than its result before it settles on a smaller form, and moves to other memory for that: small texts
+// make it do so.
+func TestBlobsOpenAgainWhereTheEncoderMoved(t *testing.T) {
 	r, _ := newMemRepo(t)
 	w, err := r.NewWriter(t.Context(), WriterOptions{Reopen: 1})
 	if err != nil {
@@ -15,14 +18,20 @@ func TestBlobsOfEverySizeOpenAgain(t *testing.T) {
 	}
 	defer w.Close()
 	s := w.Session()
-	src := rand.New(rand.NewPCG(1, 2))
-	for size := range 3000 {
-		data := fmt.Appendf(nil, "%d ", size)
-		for len(data) < size {
-			data = append(data, byte('a'+src.IntN(1+size%26)))
+	texts := 0
+	err = filepath.WalkDir(filepath.Join(runtime.GOROOT(), "src", "cmd"), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || texts >= 3000 {
+			return err
 		}
-		if _, _, err := s.SaveBlob(DataBlob, data); err != nil {
-			t.Fatalf("%d bytes: %v", size, err)
+		data, err := os.ReadFile(p)
+		if err != nil || len(data) > 4<<10 {
+			return err
 		}
+		texts++
+		_, _, err = s.SaveBlob(DataBlob, data)
+		return err
+	})
+	if err != nil || texts < 100 {
+		t.Fatalf("after %d texts: %v", texts, err)
 	}
 }

@@ -17,7 +17,7 @@ type Settings struct {
 	Heads        int // bytes of the heads of all open requests together; 0: DefaultHeads
 	StreamWindow int // bytes of a body that may wait to be consumed, at least 65535; 0: DefaultStreamWindow
 	ConnWindow   int // the same for all bodies of a connection together; 0: DefaultConnWindow
-	Queue        int // bytes of output from which on no data is taken; 0: DefaultQueue
+	Queue        int // bytes of output from which on no data is taken, at least 16 KiB; 0: DefaultQueue
 
 	// Patience is how many frames that carry nothing a connection may send in a burst; 0: DefaultPatience. A stream
 	// that is opened only to be reset counts as ten. What is useful earns patience back, and so does time: 100 a
@@ -39,12 +39,14 @@ const (
 )
 
 const (
-	windowMin     = 65535            // where every window begins (RFC 9113 §6.9.2)
-	windowMax     = 1<<31 - 1        // RFC 9113 §6.9.1
-	frameMax      = 16384            // bytes of a frame's payload, received and sent: the least that peers must take
-	blockFrames   = 32               // frames of one header block
+	windowMin     = 65535             // where every window begins (RFC 9113 §6.9.2)
+	windowMax     = 1<<31 - 1         // RFC 9113 §6.9.1
+	frameMax      = 16384             // bytes of a frame's payload, received and sent: the least that peers must take
+	blockFrames   = 32                // frames of one header block
 	patiencePause = time.Second / 100 // what one unit of patience takes to come back
-	closedKept    = 128              // closed streams that are remembered
+	resetsKept    = 128               // streams that we have reset, for which frames may still be under way
+	endsKept      = 16                // closed streams that are told from those that never were
+	queueMin      = 16 << 10
 
 	// guessedStreams is how many streams a server takes before its SETTINGS have told (RFC 9113 §6.5.2).
 	guessedStreams = 100
@@ -63,7 +65,7 @@ func (s *Settings) streams() int { return orDefault(s.Streams, DefaultStreams) }
 
 func (s *Settings) heads() int { return orDefault(s.Heads, DefaultHeads) }
 
-func (s *Settings) queue() int { return orDefault(s.Queue, DefaultQueue) }
+func (s *Settings) queue() int { return max(queueMin, orDefault(s.Queue, DefaultQueue)) }
 
 func (s *Settings) head() int { return orDefault(s.Limits.Head, http1.DefaultHead) }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/fault/probe"
+	"github.com/trivet-ha/trivet/internal/edge"
 )
 
 // build is a configuration that is ready to be put in force.
@@ -18,7 +19,7 @@ type build struct {
 	pools     map[config.Name]*pool // those that stay and those that are new
 	addresses map[config.Name]map[string]string
 	checks    map[config.Name]probe.Check
-	listeners []*l7.Listener
+	listeners []*edge.Listener
 	logs      map[logKey]*accessLog
 }
 

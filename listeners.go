@@ -10,10 +10,11 @@ import (
 	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/balance/l7/http1"
 	"github.com/trivet-ha/trivet/config"
+	"github.com/trivet-ha/trivet/internal/edge"
 )
 
-// buildListener turns a listener of the file into what package l7 serves.
-func (b *build) buildListener(spec *config.Listener) (*l7.Listener, error) {
+// buildListener turns a listener of the file into what the edge serves.
+func (b *build) buildListener(spec *config.Listener) (*edge.Listener, error) {
 	l := &l7.Listener{
 		Name: string(spec.Name),
 		Limits: http1.Limits{
@@ -48,7 +49,7 @@ func (b *build) buildListener(spec *config.Listener) (*l7.Listener, error) {
 		}
 		l.Routes = append(l.Routes, r)
 	}
-	return l, nil
+	return b.n.http.Bind(l)
 }
 
 var underscores = map[config.Underscores]http1.Underscores{

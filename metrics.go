@@ -75,13 +75,13 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(metricBuild, 1, n.version)
-	count(metricNoFiles, n.server.Exhausted())
+	count(metricNoFiles, n.edge.Exhausted())
 	count(metricEjections, n.changes.ejected.Load())
 	count(metricLost, n.changes.dropped.Load())
 	n.mu.Lock()
 	gauge(metricReload, float64(n.loaded.Since.UnixMilli())/1000)
 	n.mu.Unlock()
-	listeners, routes := n.server.Stats()
+	listeners, routes := n.http.Stats()
 	for _, l := range listeners {
 		count(metricAccepted, l.Accepted, l.Listener)
 		gauge(metricOpen, float64(l.Open), l.Listener)

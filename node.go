@@ -13,6 +13,7 @@ import (
 	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/config"
+	"github.com/trivet-ha/trivet/internal/edge"
 )
 
 // Config is what a Node is made of. Only File has no useful zero.
@@ -32,7 +33,8 @@ type Node struct {
 	log     *slog.Logger
 	version string
 	origin  time.Time
-	server  *l7.Server
+	edge    *edge.Edge
+	http    *l7.Server
 	inherit *Inheritance
 	parts   group // what a reload starts and stops
 	changes *changes
@@ -64,16 +66,17 @@ func New(cfg Config) (*Node, error) {
 		changes: newChanges(cfg.Log),
 	}
 	var err error
-	n.server, err = l7.New(l7.Config{
+	n.edge, err = edge.New(edge.Config{
 		Loops: cfg.File.Loops, Origin: n.origin, Log: cfg.Log, Inherited: cfg.Inherit.sockets(),
 	})
 	if err != nil {
 		return nil, err
 	}
+	n.http = l7.On(n.edge)
 	if err := n.Reload(cfg.File); err != nil {
 		return nil, err
 	}
-	n.server.CloseInherited()
+	n.edge.CloseInherited()
 	return n, nil
 }
 
@@ -86,10 +89,11 @@ func (n *Node) Reload(file *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := n.server.Apply(b.listeners); err != nil {
+	if err := n.edge.Apply(b.listeners); err != nil {
 		b.discard()
 		return err
 	}
+	n.http.Retain()
 	n.adopt(b)
 	if n.file != nil {
 		n.warnUnchangeable(file)
@@ -101,7 +105,7 @@ func (n *Node) Reload(file *config.Config) error {
 // warnUnchangeable tells of settings that only a restart can change.
 func (n *Node) warnUnchangeable(file *config.Config) {
 	if file.Loops != n.file.Loops {
-		n.log.Warn("the number of event loops changes with the next upgrade or restart", "now", n.server.Loops(), "file", file.Loops)
+		n.log.Warn("the number of event loops changes with the next upgrade or restart", "now", len(n.edge.Workers()), "file", file.Loops)
 	}
 	if file.Admin.SocketPath() != n.file.Admin.SocketPath() || file.Admin.Address != n.file.Admin.Address ||
 		file.Admin.Metrics != n.file.Admin.Metrics {
@@ -143,7 +147,7 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 		})
 	}
-	start("serve", n.server.Run)
+	start("serve", n.edge.Run)
 	start("admin", admin.run)
 	start("resolve", n.resolveAll)
 	start("parts", n.parts.run)
@@ -172,11 +176,11 @@ func (n *Node) drain() {
 	n.once.Do(func() { close(n.stopping) })
 	limit := n.File().DrainTimeout
 	notify("STOPPING=1")
-	n.log.Info("draining", "connections", n.server.Connections(), "limit", limit)
+	n.log.Info("draining", "connections", n.edge.Connections(), "limit", limit)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	n.server.Drain(ctx)
-	if left := n.server.Connections(); left > 0 {
+	n.edge.Drain(ctx)
+	if left := n.edge.Connections(); left > 0 {
 		n.log.Warn("connections cut at the end of drain_timeout", "connections", left)
 	}
 }

@@ -96,6 +96,9 @@ func (r *prober) report(p probe.Report) {
 	if e == nil {
 		return
 	}
+	if !p.Changed && p.OK != (p.Verdict == health.Up) {
+		return // a result that the verdict does not follow yet is no reason for it
+	}
 	verdict := balance.HealthUnknown
 	switch p.Verdict {
 	case health.Up:

@@ -19,14 +19,14 @@ func (n *Node) Status() api.Status {
 	n.mu.Unlock()
 	s := api.Status{
 		Version: n.version, PID: os.Getpid(), Started: n.origin, State: "serving",
-		Loops: n.server.Loops(), Connections: n.server.Connections(), File: loaded,
+		Loops: len(n.edge.Workers()), Connections: n.edge.Connections(), File: loaded,
 	}
 	select {
 	case <-n.stopping:
 		s.State = "draining"
 	default:
 	}
-	listeners, routes := n.server.Stats()
+	listeners, routes := n.http.Stats()
 	byListener := map[string]l7.ListenerStats{}
 	for _, l := range listeners {
 		byListener[l.Listener] = l
@@ -51,7 +51,7 @@ func (n *Node) listenerStatus(l *config.Listener, stats l7.ListenerStats, routes
 		Accepted: stats.Accepted, Refused: stats.Refused, BadRequests: stats.Bad,
 	}
 	for _, a := range l.Address {
-		st.Addresses = append(st.Addresses, n.server.Addr(a.String()))
+		st.Addresses = append(st.Addresses, n.edge.Addr(a.String()))
 	}
 	for i := range l.Routes {
 		r := &l.Routes[i]

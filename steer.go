@@ -171,7 +171,7 @@ func (n *Node) ExplainRequest(q api.Question) ([]api.Explanation, error) {
 		return nil, err
 	}
 	var all []api.Explanation
-	for _, l := range n.server.Listeners() {
+	for _, l := range n.http.Listeners() {
 		if q.Listener != "" && l.Name != q.Listener || q.Listener == "" && !n.listensOn(l, port) {
 			continue
 		}
@@ -179,7 +179,7 @@ func (n *Node) ExplainRequest(q api.Question) ([]api.Explanation, error) {
 	}
 	if all == nil {
 		var names []string
-		for _, l := range n.server.Listeners() {
+		for _, l := range n.http.Listeners() {
 			names = append(names, l.Name+" on "+strings.Join(l.Addresses, ", "))
 		}
 		return nil, api.NotFound("no listener takes such a request", "there are "+strings.Join(names, "; "))
@@ -190,7 +190,7 @@ func (n *Node) ExplainRequest(q api.Question) ([]api.Explanation, error) {
 // listensOn reports whether a listener is reached by a port; an empty port reaches any.
 func (n *Node) listensOn(l *l7.Listener, port string) bool {
 	return port == "" || slices.ContainsFunc(l.Addresses, func(a string) bool {
-		return strings.HasSuffix(n.server.Addr(a), ":"+port)
+		return strings.HasSuffix(n.edge.Addr(a), ":"+port)
 	})
 }
 

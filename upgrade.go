@@ -177,14 +177,14 @@ func (n *Node) Upgrade(context.Context) error {
 	n.mu.Lock()
 	h := n.state()
 	n.mu.Unlock()
-	sockets := n.server.Sockets()
+	sockets := n.edge.Sockets()
 	pid, ready, err := spawn(h, sockets)
 	if err == nil {
 		n.log.Info("new process started", "pid", pid, "program", executable)
 		err = awaitReady(pid, ready)
 	}
 	if err != nil {
-		n.server.KeepSockets()
+		n.edge.KeepSockets()
 		n.log.Error("not upgraded; this process goes on", "error", err)
 		return fmt.Errorf("upgrade: %w; this process goes on", err)
 	}

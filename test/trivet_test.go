@@ -158,7 +158,7 @@ func (d *daemon) metric(name string) float64 {
 	if err != nil {
 		d.t.Fatalf("curl: %v", err)
 	}
-	m := regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(name)+` (\S+)$`).FindSubmatch(out)
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(out)
 	if m == nil {
 		d.t.Fatalf("there is no metric %s", name)
 	}

@@ -100,7 +100,7 @@ func (l *AccessLog) write(spare []byte) ([]byte, error) {
 }
 
 func (l *AccessLog) add(x *exchange) {
-	if l.sample < 1<<32 && x.status < 500 && x.w.random()>>32 >= l.sample {
+	if l.sample < 1<<32 && x.status < 500 && x.w.Random()>>32 >= l.sample {
 		return
 	}
 	line := x.w.text[:0]

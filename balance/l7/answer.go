@@ -29,7 +29,7 @@ func (x *exchange) pump() {
 	u := x.u
 	for moved := 0; u.readable && x.u == u && len(x.c.out) == 0; {
 		if moved >= turnBytes {
-			x.w.loop.Again(u.tok, loop.Readable)
+			x.w.Loop.Again(u.tok, loop.Readable)
 			return
 		}
 		at := headroom + copy(x.w.buf[headroom:], u.in)
@@ -49,7 +49,7 @@ func (x *exchange) pump() {
 		}
 		u.heard = true
 		moved += n
-		x.moved = x.w.loop.Now()
+		x.moved = x.w.Loop.Now()
 		x.take(headroom, at+n)
 	}
 }
@@ -107,14 +107,14 @@ var answerLimits = http1.Limits{Line: 16 << 10, Head: 64 << 10, Fields: 256}
 func (x *exchange) keepHead(from, to int) {
 	u := x.u
 	if from == to {
-		x.w.bufs.put(u.in)
+		x.w.Bufs.Put(u.in)
 		u.in = nil
 		return
 	}
 	if u.in == nil {
-		u.in = x.w.bufs.get(to - from)
+		u.in = x.w.Bufs.Get(to - from)
 	}
-	u.in = x.w.bufs.add(u.in[:0], x.w.buf[from:to])
+	u.in = x.w.Bufs.Add(u.in[:0], x.w.buf[from:to])
 }
 
 // interim passes on a 1xx answer, which a client of HTTP/1.0 does not know (RFC 9110 §15.2).
@@ -133,7 +133,7 @@ func (x *exchange) interim(resp *http1.Response) bool {
 // head handles the head of the final answer, which the worker has just parsed; w.buf[from:to] follows it.
 func (x *exchange) head(from, to int) {
 	w, resp := x.w, &x.w.resp
-	now := w.loop.Now()
+	now := w.Loop.Now()
 	x.first = now
 	if x.awaiting {
 		x.awaiting = false
@@ -168,7 +168,7 @@ func (x *exchange) head(from, to int) {
 	}
 	x.ansBody.Drop = x.route.dropAnswer
 	x.ansBody.Reset(resp.Framing, resp.Length, mode)
-	if x.lis.draining(x.w) {
+	if x.c.draining() {
 		x.keepAlive = false
 	}
 	w.head = x.appendAnswer(w.head[:0], resp)
@@ -181,7 +181,7 @@ func (x *exchange) retryStatus(resp *http1.Response, from, to int) bool {
 	if resp.Status < 400 || !x.route.Retry.Wants(x.attempts, retry.Status, resp.Status) {
 		return false
 	}
-	if !x.retained || !x.method.Idempotent() || !x.reqBody.Done() || x.up.Pool.Available(x.w.loop.Now()) <= 1 || !x.afford() {
+	if !x.retained || !x.method.Idempotent() || !x.reqBody.Done() || x.up.Pool.Available(x.w.Loop.Now()) <= 1 || !x.afford() {
 		return false
 	}
 	x.t.stats.status[statusClass(resp.Status)].Add(1)

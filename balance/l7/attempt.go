@@ -72,7 +72,7 @@ func (x *exchange) flush() {
 		}
 		u.connecting = false // if it was: the kernel takes bytes, and its event need not be waited for
 		x.reqAt += n
-		x.moved = x.w.loop.Now()
+		x.moved = x.w.Loop.Now()
 	}
 	if !x.retained {
 		x.req, x.reqAt = x.req[:0], 0
@@ -108,7 +108,7 @@ func (x *exchange) flushed() {
 
 // awaitAnswer begins the wait for the head of the answer to a request that has been sent whole.
 func (x *exchange) awaitAnswer() {
-	now := x.w.loop.Now()
+	now := x.w.Loop.Now()
 	x.sent = now
 	x.ep.Sent(now)
 	x.awaiting = true
@@ -198,10 +198,10 @@ func (x *exchange) giveBack(o balance.Outcome) {
 		x.ep = nil
 		if x.awaiting {
 			x.awaiting = false
-			ep.Abandoned(x.w.loop.Now())
+			ep.Abandoned(x.w.Loop.Now())
 		}
 		x.last = ep
-		x.up.Pool.Done(ep, o, x.w.loop.Now())
+		x.up.Pool.Done(ep, o, x.w.Loop.Now())
 	}
 }
 
@@ -228,7 +228,7 @@ func (x *exchange) mayRetry(f failure, stale bool) bool {
 // afford takes a retry out of the budget.
 func (x *exchange) afford() bool {
 	b := x.budget()
-	if b == nil || b.Take(x.w.loop.Now()) {
+	if b == nil || b.Take(x.w.Loop.Now()) {
 		return true
 	}
 	x.up.counters.noBudget.Add(1)
@@ -245,7 +245,7 @@ func (x *exchange) again(reason retry.When, stale bool) {
 	}
 	x.tried = append(x.tried, x.last)
 	x.counters().retries.Add(1)
-	if wait := x.route.Retry.Backoff(x.attempts, reason, x.w.random()); wait > 0 {
+	if wait := x.route.Retry.Backoff(x.attempts, reason, x.w.Random()); wait > 0 {
 		x.enter(phaseBackoff, wait)
 		return
 	}

@@ -2,27 +2,24 @@ package l7
 
 import (
 	"errors"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
+	"github.com/trivet-ha/trivet/internal/edge"
 	"github.com/trivet-ha/trivet/internal/loop"
 )
 
 // A client is a connection on which requests come in. While it is idle it holds no buffer.
 type client struct {
-	w          *worker
-	b          *binding
-	fd         int
-	tok        loop.Token
-	peer       netip.AddrPort
-	x          *exchange // the request in progress
-	in         []byte    // read and not yet handled: part of a head, or requests that follow the one in progress
-	out        []byte    // not yet taken by the kernel, from outAt on
-	timer      loop.Timer
-	next, prev *client // all of the worker
+	edge.Conn
+	w     *worker
+	lis   *Listener // see listener
+	x     *exchange // the request in progress
+	in    []byte    // read and not yet handled: part of a head, or requests that follow the one in progress
+	out   []byte    // not yet taken by the kernel, from outAt on
+	timer loop.Timer
 
 	outAt    int
 	moved    int           // bytes read in this turn
@@ -36,7 +33,6 @@ type client struct {
 	peerDone bool // the peer sends no more
 	unparsed bool // in has not been looked at since it was filled
 	pumping  bool
-	counted  bool // among its source's connections
 	whole    bool // the last request was read to its end
 }
 
@@ -55,6 +51,30 @@ const (
 	lingerMax  = 30 * time.Second // and for all that it sends meanwhile: nginx's lingering_time
 	turnsMax   = 64               // pipelined requests served before other connections have their turn
 )
+
+// Serve implements edge.Server. Usually the first request is already there.
+func (l *Listener) Serve(conn edge.Conn) {
+	w := l.server.workers[conn.Worker.ID]
+	c := &client{Conn: conn, w: w, lis: l, readable: true, began: w.Loop.Now()}
+	c.Enter(c)
+	c.pump()
+}
+
+// listener returns the listener in force: the next request follows its routes. If the name means something
+// else than HTTP by now, the last one holds until the connection ends.
+func (c *client) listener() *Listener {
+	if l, ok := c.Binding.Listener().Server.(*Listener); ok {
+		c.lis = l
+	}
+	return c.lis
+}
+
+// draining reports whether the connection should be closed with its next answer: because the process ends, or
+// because the listener is gone.
+func (c *client) draining() bool { return c.w.Draining() || c.Binding.Retired() }
+
+// Lost implements edge.Owner.
+func (c *client) Lost() { c.lost() }
 
 // Ready implements loop.Handler.
 func (c *client) Ready(ev loop.Events) {
@@ -78,15 +98,10 @@ func (c *client) Ready(ev loop.Events) {
 // watch registers the connection with the loop. It is done late: a connection that is served at once and
 // closed never needs it. It reports false if that is impossible; the connection is of no use then.
 func (c *client) watch() bool {
-	if c.tok.Valid() {
-		return true
-	}
-	tok, err := c.w.loop.Add(c.fd, c, loop.Readable|loop.Writable|loop.PeerDone)
-	if err != nil {
-		c.w.srv.log.Error("connection dropped", "listener", c.b.name, "error", err)
+	if err := c.Watch(); err != nil {
+		c.w.srv.log.Error("connection dropped", "listener", c.lis.Name, "error", err)
 		return false
 	}
-	c.tok = tok
 	return true
 }
 
@@ -118,7 +133,7 @@ func (c *client) pump() {
 	case !c.watch():
 		c.lost()
 	case c.canRead():
-		c.w.loop.Again(c.tok, loop.Readable)
+		c.Again(loop.Readable)
 	case c.x != nil:
 		c.x.ask()
 	}
@@ -143,7 +158,7 @@ func (c *client) canRead() bool {
 // may be some later. It reports false if the connection is broken.
 func (c *client) read(limit int) (p []byte, open, ok bool) {
 	buf := c.w.buf[headroom : headroom+limit]
-	n, e := loop.Read(c.fd, buf)
+	n, e := loop.Read(c.FD, buf)
 	switch {
 	case e == unix.EAGAIN:
 		c.readable = false
@@ -168,31 +183,31 @@ func (c *client) readHead() {
 	case len(p) == 0 && open:
 		c.armHead()
 	case len(p) == 0: // the end of the stream outside of a request
-		c.close()
+		c.hangUp()
 	case len(c.in) > 0:
-		c.in = c.w.bufs.add(c.in, p)
+		c.in = c.w.Bufs.Add(c.in, p)
 		c.handleKept()
 	default:
-		c.began = c.w.loop.Now()
+		c.began = c.w.Loop.Now()
 		c.handle(p)
 	}
 }
 
 // armHead sets the deadline that a connection without a request has.
 func (c *client) armHead() {
-	t := &c.b.listener().Timeouts
+	t := &c.listener().Timeouts
 	if len(c.in) > 0 {
 		c.state = clientHead
 		c.arm(c.began, t.Header)
 		return
 	}
 	c.state = clientIdle
-	c.arm(c.w.loop.Now(), t.Idle)
+	c.arm(c.w.Loop.Now(), t.Idle)
 }
 
 // handleKept looks at what has been kept of a head, now that it is longer.
 func (c *client) handleKept() {
-	lim := &c.b.listener().Limits
+	lim := &c.listener().Limits
 	if http1.HeadEnd(c.in, c.scanned) < 0 && len(c.in) <= lim.Head {
 		c.scanned = max(0, len(c.in)-3)
 		c.armHead()
@@ -201,23 +216,23 @@ func (c *client) handleKept() {
 	p := c.in
 	c.in, c.scanned = nil, 0
 	c.handle(p)
-	c.w.bufs.put(p)
+	c.w.Bufs.Put(p)
 }
 
 // handle begins the request whose head starts p, or keeps p until there is more.
 func (c *client) handle(p []byte) {
-	lis := c.b.listener()
+	lis := c.listener()
 	n, err := c.w.req.Parse(p, &lis.Limits)
 	switch {
 	case err != nil:
 		c.reject(lis, err)
 	case n == 0:
-		c.in = append(c.w.bufs.get(len(p)), p...)
+		c.in = append(c.w.Bufs.Get(len(p)), p...)
 		c.scanned = max(0, len(p)-3)
 		c.armHead()
 	default:
 		c.state = clientBusy
-		c.w.loop.Disarm(&c.timer)
+		c.w.Loop.Disarm(&c.timer)
 		c.x = c.w.newExchange(c, lis)
 		c.x.begin(p[n:])
 	}
@@ -229,9 +244,9 @@ func (c *client) keep(p []byte) {
 		return
 	}
 	if c.in == nil {
-		c.in = c.w.bufs.get(len(p))
+		c.in = c.w.Bufs.Get(len(p))
 	}
-	c.in = c.w.bufs.add(c.in, p)
+	c.in = c.w.Bufs.Add(c.in, p)
 	c.unparsed = true
 }
 
@@ -242,12 +257,12 @@ func (c *client) reject(lis *Listener, err error) {
 	if errors.As(err, &bad) {
 		status, text = bad.Status, bad.Text
 	}
-	lis.stats.bad.Add(1)
-	c.w.srv.log.Debug("request refused", "listener", lis.Name, "client", c.peer, "error", err)
+	lis.bad.Add(1)
+	c.w.srv.log.Debug("request refused", "listener", lis.Name, "client", c.Peer, "error", err)
 	x := c.w.newExchange(c, lis)
 	x.unparsed = true
 	c.x, c.state = x, clientBusy
-	c.w.loop.Disarm(&c.timer)
+	c.w.Loop.Disarm(&c.timer)
 	x.keepAlive = false
 	x.reply(status, textPlain, []byte(text+"\n"), nil)
 }
@@ -256,17 +271,17 @@ func (c *client) reject(lis *Listener, err error) {
 // the caller then calls lost.
 func (c *client) send(p []byte) bool {
 	if len(c.out) > 0 {
-		c.out = c.w.bufs.add(c.out, p)
+		c.out = c.w.Bufs.Add(c.out, p)
 		return true
 	}
-	n, e := loop.Write(c.fd, p)
+	n, e := loop.Write(c.FD, p)
 	if e != 0 && e != unix.EAGAIN {
 		return false
 	}
 	if n < len(p) {
-		c.out = append(c.w.bufs.get(len(p)-n), p[n:]...)
+		c.out = append(c.w.Bufs.Get(len(p)-n), p[n:]...)
 		c.outAt = 0
-		c.progress = c.w.loop.Now()
+		c.progress = c.w.Loop.Now()
 		if !c.watch() {
 			return false
 		}
@@ -279,7 +294,7 @@ func (c *client) send(p []byte) bool {
 
 // flush sends what was kept, and lets the exchange go on once it is gone.
 func (c *client) flush() {
-	n, e := loop.Write(c.fd, c.out[c.outAt:])
+	n, e := loop.Write(c.FD, c.out[c.outAt:])
 	if e == unix.EAGAIN {
 		return
 	}
@@ -288,11 +303,11 @@ func (c *client) flush() {
 		return
 	}
 	c.outAt += n
-	c.progress = c.w.loop.Now()
+	c.progress = c.w.Loop.Now()
 	if c.outAt < len(c.out) {
 		return
 	}
-	c.w.bufs.put(c.out)
+	c.w.Bufs.Put(c.out)
 	c.out, c.outAt = nil, 0
 	if c.x != nil {
 		c.x.clientFlushed()
@@ -307,7 +322,7 @@ func (c *client) ended(keepAlive, whole bool) {
 		c.finish()
 		return
 	case c.unparsed: // of a request that had to wait for its turn
-		c.state, c.began = clientIdle, c.w.loop.Now()
+		c.state, c.began = clientIdle, c.w.Loop.Now()
 	default:
 		c.armHead()
 	}
@@ -318,14 +333,14 @@ func (c *client) ended(keepAlive, whole bool) {
 // and a reset overtakes the answer (RFC 9112 §9.6).
 func (c *client) finish() {
 	if c.in == nil && !c.readable && (c.whole || c.peerDone) {
-		c.close()
+		c.hangUp()
 		return
 	}
-	loop.ShutdownWrite(c.fd)
-	c.w.bufs.put(c.in)
+	loop.ShutdownWrite(c.FD)
+	c.w.Bufs.Put(c.in)
 	c.in, c.unparsed = nil, false
 	c.state = clientLinger
-	c.began = c.w.loop.Now()
+	c.began = c.w.Loop.Now()
 	c.arm(c.began, lingerIdle)
 	c.readable = true
 	c.pump()
@@ -334,9 +349,9 @@ func (c *client) finish() {
 // discard reads on while the client has perhaps not seen its last answer.
 func (c *client) discard() {
 	p, open, ok := c.read(bulkRead)
-	switch now := c.w.loop.Now(); {
+	switch now := c.w.Loop.Now(); {
 	case !ok || !open || now-c.began > lingerMax:
-		c.close()
+		c.hangUp()
 	case len(p) > 0:
 		c.arm(now, lingerIdle)
 	}
@@ -348,54 +363,50 @@ func (c *client) lost() {
 		return
 	}
 	if x := c.x; x != nil {
-		c.close()
+		c.hangUp()
 		x.clientLost()
 		return
 	}
-	c.close()
+	c.hangUp()
 }
 
 // cut makes the close that follows a reset: the client must not take what it has got for the whole.
 func (c *client) cut() {
-	_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	_ = unix.SetsockoptLinger(c.FD, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
 
-func (c *client) close() {
+func (c *client) hangUp() {
 	if c.state == clientClosed {
 		return
 	}
 	c.state = clientClosed
-	c.w.loop.Disarm(&c.timer)
-	if c.tok.Valid() {
-		c.w.loop.Remove(c.tok)
-	}
-	loop.Close(c.fd)
-	c.w.bufs.put(c.in)
-	c.w.bufs.put(c.out)
+	c.w.Loop.Disarm(&c.timer)
+	c.w.Bufs.Put(c.in)
+	c.w.Bufs.Put(c.out)
 	c.in, c.out = nil, nil
-	c.w.forget(c)
+	c.Close()
 }
 
 // Expire implements loop.Expirer.
 func (c *client) Expire(now time.Duration) {
 	switch c.state {
 	case clientHead:
-		x := c.w.newExchange(c, c.b.listener())
+		x := c.w.newExchange(c, c.listener())
 		x.unparsed, x.keepAlive = true, false
 		c.x, c.state = x, clientBusy
 		x.reply(408, textPlain, []byte("the request did not arrive in time\n"), nil)
 	case clientIdle, clientLinger:
-		c.close()
+		c.hangUp()
 	}
 }
 
 // arm sets the connection's deadline; a d of 0 is none.
 func (c *client) arm(from, d time.Duration) {
 	if d <= 0 {
-		c.w.loop.Disarm(&c.timer)
+		c.w.Loop.Disarm(&c.timer)
 		return
 	}
-	c.w.loop.Arm(&c.timer, c, from+d)
+	c.w.Loop.Arm(&c.timer, c, from+d)
 }
 
 func (c *client) scheme() string { return "http" }

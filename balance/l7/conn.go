@@ -1,12 +1,12 @@
 package l7
 
 import (
-	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/internal/edge"
 	"github.com/trivet-ha/trivet/internal/loop"
 )
 
@@ -15,7 +15,7 @@ type target struct {
 	w     *worker
 	ep    *balance.Endpoint
 	set   *UpstreamSettings // in force when addr was found
-	addr  sockaddr
+	addr  edge.Sockaddr
 	idle  []*conn // the last is the one used last, and the first to be used again
 	stats *endpointCounters
 	used  time.Duration // when it was last looked up
@@ -45,7 +45,7 @@ func (t *target) take(probe bool) *conn {
 		u := t.idle[n-1]
 		t.idle[n-1] = nil
 		t.idle = t.idle[:n-1]
-		if t.set.KeepAlive > 0 && t.w.loop.Now()-u.idle > t.set.KeepAlive || probe && !u.quiet() {
+		if t.set.KeepAlive > 0 && t.w.Loop.Now()-u.idle > t.set.KeepAlive || probe && !u.quiet() {
 			u.close()
 			continue
 		}
@@ -68,22 +68,15 @@ func (u *conn) quiet() bool {
 
 // dial opens a connection. It is usually still being established when dial returns.
 func (t *target) dial() (*conn, unix.Errno) {
-	fd, err := unix.Socket(t.addr.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, errno(err)
-	}
-	if t.addr.family != unix.AF_UNIX {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	}
-	u := &conn{t: t, fd: fd, connecting: true}
-	if e := t.addr.connect(fd); e != 0 && e != unix.EINPROGRESS {
-		loop.Close(fd)
+	fd, e := t.addr.Dial()
+	if e != 0 {
 		return nil, e
 	}
-	tok, err := t.w.loop.Add(fd, u, loop.Readable|loop.Writable|loop.PeerDone)
+	u := &conn{t: t, fd: fd, connecting: true}
+	tok, err := t.w.Loop.Add(fd, u, loop.Readable|loop.Writable|loop.PeerDone)
 	if err != nil {
 		loop.Close(fd)
-		return nil, errno(err)
+		return nil, edge.Errno(err)
 	}
 	u.tok = tok
 	t.stats.connects.Add(1)
@@ -99,7 +92,7 @@ func (u *conn) release(maxIdle int) {
 		u.close()
 		return
 	}
-	u.idle = t.w.loop.Now()
+	u.idle = t.w.Loop.Now()
 	t.idle = append(t.idle, u)
 }
 
@@ -109,10 +102,10 @@ func (u *conn) close() {
 	}
 	u.closed = true
 	u.x = nil
-	u.t.w.loop.Remove(u.tok)
+	u.t.w.Loop.Remove(u.tok)
 	loop.Close(u.fd)
 	u.t.stats.connections.Add(-1)
-	u.t.w.bufs.put(u.in)
+	u.t.w.Bufs.Put(u.in)
 	u.in = nil
 }
 
@@ -172,12 +165,4 @@ func (u *conn) Ready(ev loop.Events) {
 	if u.readable && u.x == x {
 		x.pump()
 	}
-}
-
-func errno(err error) unix.Errno {
-	var e unix.Errno
-	if errors.As(err, &e) {
-		return e
-	}
-	return unix.EIO
 }

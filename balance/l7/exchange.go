@@ -99,7 +99,7 @@ func (x *exchange) begin(rest []byte) {
 	x.method = q.Method
 	x.keepAlive = q.KeepAlive
 	x.c.minor = q.Minor
-	x.source = x.lis.source(q, x.c.peer.Addr())
+	x.source = x.lis.source(q, x.c.Peer.Addr())
 	x.reqBody.Reset(q.Framing, q.Length, http1.Verbatim)
 	if x.reqBody.Done() {
 		x.c.keep(rest)
@@ -155,7 +155,7 @@ func (x *exchange) takeBody(rest []byte) bool {
 		return false
 	}
 	x.bytesIn = x.reqBody.Received()
-	x.req = append(x.w.bufs.get(keep+len(x.reqBody.Tail())), rest[:keep]...)
+	x.req = append(x.w.Bufs.Get(keep+len(x.reqBody.Tail())), rest[:keep]...)
 	x.req = append(x.req, x.reqBody.Tail()...)
 	x.c.keep(rest[used:])
 	return true
@@ -163,7 +163,7 @@ func (x *exchange) takeBody(rest []byte) bool {
 
 // forward sends the request to an endpoint of the route's pool.
 func (x *exchange) forward() {
-	x.up = x.route.upstream(x.w.random())
+	x.up = x.route.upstream(x.w.Random())
 	x.set = x.up.settings.Load()
 	if x.route.Timeout > 0 {
 		x.total = x.start + x.route.Timeout
@@ -172,19 +172,19 @@ func (x *exchange) forward() {
 	p := &x.w.pick
 	*p = balance.Request{Tried: x.tried[:0], Movable: x.movable()}
 	if x.set.Affinity.Cookie != "" {
-		p.Prefer = x.up.prefer(&x.set.Affinity, q, x.w.loop.Now())
+		p.Prefer = x.up.prefer(&x.set.Affinity, q, x.w.Loop.Now())
 		x.preferred = p.Prefer
 	}
 	p.Hash = x.set.Hash.of(q, x.w.host, x.source)
 	x.hash = p.Hash
 	body := x.req
-	x.req = x.w.bufs.get(len(body) + 1024)
+	x.req = x.w.Bufs.Get(len(body) + 1024)
 	x.req = x.appendRequest(x.req)
-	x.req = x.w.bufs.add(x.req, body)
-	x.w.bufs.put(body)
+	x.req = x.w.Bufs.Add(x.req, body)
+	x.w.Bufs.Put(body)
 	x.retained = true
 	if b := x.budget(); b != nil {
-		b.Request(x.w.loop.Now())
+		b.Request(x.w.Loop.Now())
 	}
 	x.pick(p)
 }
@@ -203,8 +203,8 @@ func (x *exchange) budget() *retry.Budget {
 
 // pick asks the pool for an endpoint, and waits in its queue if all are at their limit.
 func (x *exchange) pick(p *balance.Request) {
-	p.Now = x.w.loop.Now()
-	p.Random = x.w.random()
+	p.Now = x.w.Loop.Now()
+	p.Random = x.w.Random()
 	ep, err := x.up.Pool.Pick(p)
 	switch err {
 	case nil:
@@ -223,7 +223,7 @@ func (x *exchange) enqueue() {
 		return
 	}
 	x.bind()
-	if err := x.up.Pool.Wait(&x.waiter, x.w.loop.Now()); err != nil {
+	if err := x.up.Pool.Wait(&x.waiter, x.w.Loop.Now()); err != nil {
 		x.up.counters.queueFull.Add(1)
 		x.fail(503, "too many requests are waiting")
 		return
@@ -235,7 +235,7 @@ func (x *exchange) enqueue() {
 
 // clientFlushed goes on when the client has taken everything that was kept for it.
 func (x *exchange) clientFlushed() {
-	x.moved = x.w.loop.Now()
+	x.moved = x.w.Loop.Now()
 	switch {
 	case x.tunnel && x.upEnded:
 		x.passEnds()
@@ -264,7 +264,7 @@ func (x *exchange) abort() {
 	if x.bare {
 		x.c.cut()
 	}
-	x.c.close()
+	x.c.hangUp()
 	x.end()
 }
 
@@ -298,7 +298,7 @@ func (x *exchange) identify(q *http1.Request) {
 	}
 	const hex = "0123456789abcdef"
 	for range 2 {
-		for r, i := x.w.random(), 0; i < 16; i++ {
+		for r, i := x.w.Random(), 0; i < 16; i++ {
 			x.requestID = append(x.requestID, hex[r&15])
 			r >>= 4
 		}
@@ -310,9 +310,9 @@ func (x *exchange) ownID(name []byte) bool { return equalFold(name, x.lis.Reques
 
 func (x *exchange) counters() *routeCounters {
 	if x.route == nil || x.route.stats == nil {
-		return &x.lis.unrouted.workers[x.w.id]
+		return &x.lis.unrouted.workers[x.w.ID]
 	}
-	return &x.route.stats.workers[x.w.id]
+	return &x.route.stats.workers[x.w.ID]
 }
 
 // account reports the whole request, once.

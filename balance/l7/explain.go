@@ -7,6 +7,8 @@ import (
 
 	"github.com/trivet-ha/trivet/balance"
 	"github.com/trivet-ha/trivet/balance/l7/http1"
+	"github.com/trivet-ha/trivet/internal/edge"
+	"github.com/trivet-ha/trivet/internal/loop"
 )
 
 // A Question describes a request, to ask where it would go.
@@ -42,7 +44,7 @@ type Verdict struct {
 // Explain says what a request would meet. It sends and counts nothing.
 func (l *Listener) Explain(q Question, now time.Duration) Explanation {
 	e := Explanation{Listener: l.Name}
-	w := &worker{srv: &Server{}}
+	w := &worker{Worker: &edge.Worker{Loop: &loop.Loop{}}, srv: &Server{}}
 	if !q.From.IsValid() {
 		q.From = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
@@ -65,7 +67,7 @@ func (l *Listener) Explain(q Question, now time.Duration) Explanation {
 		e.Status, e.Refused = 403, fmt.Sprintf("the listener's access list denies %s", e.Source)
 		return e
 	}
-	x := &exchange{w: w, lis: l, c: &client{w: w, peer: netip.AddrPortFrom(q.From, 0)}, source: e.Source, method: req.Method}
+	x := &exchange{w: w, lis: l, c: &client{w: w, Conn: edge.Conn{Peer: netip.AddrPortFrom(q.From, 0)}}, source: e.Source, method: req.Method}
 	if x.route = e.find(l, &query{req: req, host: w.host, source: e.Source}); x.route != nil {
 		e.follow(x, now)
 	}

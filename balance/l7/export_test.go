@@ -20,35 +20,15 @@ func (s *Server) IdleConns() (n int) {
 	return n
 }
 
-// Watched counts the registrations of client connections with their loops.
-func (s *Server) Watched() (n int) {
-	s.onEach(func(w *worker) {
-		for c := w.clients.next; c != &w.clients; c = c.next {
-			if c.tok.Valid() {
-				n++
-			}
-		}
-	})
-	return n
-}
-
-// SeparateLoads returns the number of client connections of each loop.
-func (s *Server) SeparateLoads() (n []int) {
-	for _, w := range s.workers {
-		n = append(n, int(w.load.Load()))
-	}
-	return n
-}
-
 // Draining reports whether Drain has begun.
-func (s *Server) Draining() bool { return s.draining.Load() }
+func (s *Server) Draining() bool { return s.workers[0].Worker.Draining() }
 
 // Hold stops all loops until release is called. What happens at their sockets meanwhile comes in one batch.
 func (s *Server) Hold() (release func()) {
 	gate := make(chan struct{})
 	for _, w := range s.workers {
 		held := make(chan struct{})
-		if w.loop.Post(func() { close(held); <-gate }) {
+		if w.Loop.Post(func() { close(held); <-gate }) {
 			<-held
 		}
 	}
@@ -59,7 +39,7 @@ func (s *Server) Hold() (release func()) {
 func (s *Server) onEach(f func(*worker)) {
 	for _, w := range s.workers {
 		done := make(chan struct{})
-		if w.loop.Post(func() { f(w); close(done) }) {
+		if w.Loop.Post(func() { f(w); close(done) }) {
 			<-done
 		}
 	}
@@ -67,5 +47,13 @@ func (s *Server) onEach(f func(*worker)) {
 
 // Sweep does what a worker does once a second.
 func (s *Server) Sweep(later time.Duration) {
-	s.onEach(func(w *worker) { w.Expire(w.loop.Now() + later) })
+	s.onEach(func(w *worker) { w.Expire(w.Loop.Now() + later) })
+}
+
+// SeparateLoads returns the number of client connections of each loop.
+func (s *Server) SeparateLoads() (n []int) {
+	for _, w := range s.workers {
+		n = append(n, w.Load())
+	}
+	return n
 }

@@ -42,6 +42,11 @@ func TestMain(m *testing.M) {
 		}
 		if after := openFiles(); after > before {
 			fmt.Fprintf(os.Stderr, "%d descriptors were open before the tests, %d after\n", before, after)
+			list, _ := os.ReadDir("/proc/self/fd")
+			for _, e := range list {
+				to, _ := os.Readlink("/proc/self/fd/" + e.Name())
+				fmt.Fprintln(os.Stderr, e.Name(), to)
+			}
 			code = 1
 		}
 	}
@@ -77,7 +82,7 @@ type setup struct {
 // stage is a running server.
 type stage struct {
 	t       testing.TB
-	srv     *l7.Server
+	srv     *l7.Standalone
 	pool    *balance.Pool
 	up      *l7.Upstream
 	setup   *setup

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
+	"github.com/trivet-ha/trivet/internal/edge"
 )
 
 // appendRequest builds the request as the endpoint gets it.
@@ -112,11 +113,11 @@ func (x *exchange) replaces(name http1.Name) bool {
 
 // believed reports whether what the peer says of the client before it is passed on.
 func (x *exchange) believed() bool {
-	return x.lis.Forward.XForwarded == ForwardAppend && containsAddr(x.lis.Trusted, x.c.peer.Addr())
+	return x.lis.Forward.XForwarded == ForwardAppend && edge.Contains(x.lis.Trusted, x.c.Peer.Addr())
 }
 
 func (x *exchange) appendForwarding(dst []byte, q *http1.Request) []byte {
-	peer := x.c.peer.Addr()
+	peer := x.c.Peer.Addr()
 	if x.lis.Forward.XForwarded != ForwardOff && peer.IsValid() {
 		dst = append(dst, "X-Forwarded-For: "...)
 		believed := x.believed()
@@ -252,7 +253,7 @@ func (x *exchange) appendAffinity(dst []byte) []byte {
 // source returns the client's address: the peer's, or what trusted proxies say of those before them, read
 // from the right up to the first that is not trusted.
 func (l *Listener) source(q *http1.Request, peer netip.Addr) netip.Addr {
-	if len(l.Trusted) == 0 || !containsAddr(l.Trusted, peer) {
+	if len(l.Trusted) == 0 || !edge.Contains(l.Trusted, peer) {
 		return peer
 	}
 	source := peer
@@ -272,7 +273,7 @@ func (l *Listener) source(q *http1.Request, peer netip.Addr) netip.Addr {
 				return source
 			}
 			source = a.Unmap()
-			if !containsAddr(l.Trusted, source) {
+			if !edge.Contains(l.Trusted, source) {
 				return source
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
+	"github.com/trivet-ha/trivet/internal/edge"
 )
 
 // A Listener says where requests come in and what is done with them. It is immutable once it has been given
@@ -28,9 +29,9 @@ type Listener struct {
 	Log       *AccessLog // nil: no access log
 
 	index    routeIndex
-	stats    *listenerStats
-	unrouted *routeStats // counts what no route took
-	retired  atomic.Bool // the listener is gone from the configuration
+	server   *Server
+	bad      *atomic.Uint64 // requests refused by the parser; outlives the Listener
+	unrouted *routeStats    // counts what no route took
 }
 
 // Timeouts bound the client's side of a connection. Zero means no limit.
@@ -65,27 +66,5 @@ type RequestID struct {
 	Trust  bool // keep the one that the client sent
 }
 
-// Access allows or denies by source address. Deny is looked at first; an empty Allow allows all.
-type Access struct {
-	Allow, Deny []netip.Prefix
-}
-
-// Permits reports whether a may come in. An invalid address (a Unix socket's peer) always may.
-func (x *Access) Permits(a netip.Addr) bool {
-	if len(x.Allow)+len(x.Deny) == 0 || !a.IsValid() {
-		return true
-	}
-	if containsAddr(x.Deny, a) {
-		return false
-	}
-	return len(x.Allow) == 0 || containsAddr(x.Allow, a)
-}
-
-func containsAddr(list []netip.Prefix, a netip.Addr) bool {
-	for _, p := range list {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
+// Access allows or denies by source address.
+type Access = edge.Access

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
+	"github.com/trivet-ha/trivet/internal/edge"
 )
 
 // routeIndex finds the routes that a host name leaves over, so that a thousand sites cost one look-up.
@@ -73,7 +74,7 @@ func (m *Match) matches(q *query) bool {
 		m.methodMatches(q.req.MethodText) &&
 		(len(m.Headers) == 0 || m.headersMatch(q.req)) &&
 		(len(m.Query) == 0 || m.queryMatches(q.req.Query)) &&
-		(len(m.Sources) == 0 || containsAddr(m.Sources, q.source))
+		(len(m.Sources) == 0 || edge.Contains(m.Sources, q.source))
 }
 
 // failure names the first condition that does not hold, for explanations; empty if all do.
@@ -89,7 +90,7 @@ func (m *Match) failure(q *query) string {
 		return "header condition does not hold"
 	case len(m.Query) > 0 && !m.queryMatches(q.req.Query):
 		return "query condition does not hold"
-	case len(m.Sources) > 0 && !containsAddr(m.Sources, q.source):
+	case len(m.Sources) > 0 && !edge.Contains(m.Sources, q.source):
 		return "source address is in none of its networks"
 	}
 	return ""

@@ -35,13 +35,13 @@ func (x *exchange) reply(status int, contentType string, body []byte, ops *Heade
 	x.phase = phaseNone
 	x.total, x.phaseBy, x.stallBy, x.asked = 0, 0, 0, 0
 	if x.first == 0 {
-		x.first = x.w.loop.Now()
+		x.first = x.w.Loop.Now()
 	}
-	if !x.reqBody.Done() || x.unparsed || x.lis.draining(x.w) {
+	if !x.reqBody.Done() || x.unparsed || x.c.draining() {
 		x.keepAlive = false
 	}
 	head := http1.AppendStatus(x.w.head[:0], 1, status, nil)
-	head = x.w.srv.appendDate(head, x.w.loop.Now())
+	head = x.w.srv.appendDate(head, x.w.Loop.Now())
 	if bodyAllowed(status) {
 		if contentType == "" {
 			contentType = textPlain

@@ -2,6 +2,7 @@ package l7
 
 import (
 	"cmp"
+	"github.com/trivet-ha/trivet/internal/edge"
 	"math"
 	"slices"
 	"strings"
@@ -75,27 +76,6 @@ const (
 )
 
 var failureNames = [failureKinds]string{"connect", "local", "reset", "timeout", "stall", "protocol"}
-
-// listenerStats count connections. Workers share them: a connection is rarer than a request.
-type listenerStats struct {
-	accepted atomic.Uint64
-	open     atomic.Int64
-	refused  [refusalKinds]atomic.Uint64
-	bad      atomic.Uint64 // requests refused by the parser
-	full     atomic.Uint64 // times that the limit of connections was met
-}
-
-// refusal is why a connection was not served.
-type refusal uint8
-
-const (
-	refusedSource refusal = iota
-	refusedAccess
-	refusalKinds
-	admitted // it was
-)
-
-var refusalNames = [refusalKinds]string{"max_connections_per_source", "access"}
 
 // poolCounters count what happens to requests of a pool outside its endpoints.
 type poolCounters struct {
@@ -190,10 +170,17 @@ func (s *Server) Stats() (listeners []ListenerStats, routes []RouteStats) {
 	r := s.registry
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for name, l := range r.listeners {
-		st := ListenerStats{Listener: name, Accepted: l.accepted.Load(), Open: l.open.Load(), Bad: l.bad.Load(), Full: l.full.Load(), Refused: map[string]uint64{}}
-		for i := range l.refused {
-			st.Refused[refusalNames[i]] = l.refused[i].Load()
+	for name, b := range s.edge.Bindings() {
+		bad := r.bad[name]
+		if bad == nil {
+			continue
+		}
+		st := ListenerStats{
+			Listener: name, Accepted: b.Stats.Accepted.Load(), Open: b.Stats.Open.Load(), Full: b.Stats.Full.Load(),
+			Bad: bad.Load(), Refused: map[string]uint64{},
+		}
+		for _, why := range edge.Refusals() {
+			st.Refused[why.String()] = b.Stats.Refused[why].Load()
 		}
 		listeners = append(listeners, st)
 	}
@@ -272,14 +259,14 @@ func (st *EndpointStats) add(w *endpointCounters) {
 
 // registry keeps the counters of a Server by name, so that a reload continues them.
 type registry struct {
-	mu        sync.Mutex
-	workers   int
-	routes    map[[2]string]*routeStats
-	listeners map[string]*listenerStats
+	mu      sync.Mutex
+	workers int
+	routes  map[[2]string]*routeStats
+	bad     map[string]*atomic.Uint64 // requests refused by the parser, by listener
 }
 
 func newRegistry(workers int) *registry {
-	return &registry{workers: workers, routes: map[[2]string]*routeStats{}, listeners: map[string]*listenerStats{}}
+	return &registry{workers: workers, routes: map[[2]string]*routeStats{}, bad: map[string]*atomic.Uint64{}}
 }
 
 func (r *registry) route(listener, route string) *routeStats {
@@ -294,24 +281,24 @@ func (r *registry) route(listener, route string) *routeStats {
 	return s
 }
 
-func (r *registry) listener(name string) *listenerStats {
+func (r *registry) listener(name string) *atomic.Uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.listeners[name]
-	if s == nil {
-		s = &listenerStats{}
-		r.listeners[name] = s
+	n := r.bad[name]
+	if n == nil {
+		n = &atomic.Uint64{}
+		r.bad[name] = n
 	}
-	return s
+	return n
 }
 
 // retain drops the counters of what no longer exists: a metric is not kept for ever because a route once was.
 func (r *registry) retain(listeners map[string]*Listener) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for name := range r.listeners {
+	for name := range r.bad {
 		if listeners[name] == nil {
-			delete(r.listeners, name)
+			delete(r.bad, name)
 		}
 	}
 	for key := range r.routes {

@@ -25,7 +25,7 @@ type variable func(dst []byte, x *exchange) []byte
 
 var variables = map[string]variable{
 	"client_ip":     func(b []byte, x *exchange) []byte { return appendAddr(b, x.source) },
-	"client_port":   func(b []byte, x *exchange) []byte { return appendUint(b, uint64(x.c.peer.Port())) },
+	"client_port":   func(b []byte, x *exchange) []byte { return appendUint(b, uint64(x.c.Peer.Port())) },
 	"scheme":        func(b []byte, x *exchange) []byte { return append(b, x.c.scheme()...) },
 	"method":        func(b []byte, x *exchange) []byte { return x.fact(b, x.w.req.MethodText, x.log.method) },
 	"host":          func(b []byte, x *exchange) []byte { return x.fact(b, x.w.req.Host, x.log.host) },
@@ -122,7 +122,7 @@ func (x *exchange) fact(dst, present []byte, remembered span) []byte {
 	return append(dst, present...)
 }
 
-func (x *exchange) took() time.Duration { return x.w.loop.Now() - x.start }
+func (x *exchange) took() time.Duration { return x.w.Loop.Now() - x.start }
 
 func (x *exchange) routeName() string {
 	if x.route == nil {

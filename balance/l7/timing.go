@@ -15,7 +15,7 @@ func (x *exchange) enter(p phase, limit time.Duration) {
 	x.phase = p
 	x.phaseBy = 0
 	if limit > 0 {
-		x.phaseBy = x.w.loop.Now() + limit
+		x.phaseBy = x.w.Loop.Now() + limit
 	}
 	x.rearm()
 }
@@ -34,10 +34,10 @@ func (x *exchange) rearm() {
 		}
 	}
 	if by == 0 {
-		x.w.loop.Disarm(&x.timer)
+		x.w.Loop.Disarm(&x.timer)
 		return
 	}
-	x.w.loop.Arm(&x.timer, x, by)
+	x.w.Loop.Arm(&x.timer, x, by)
 }
 
 func earliest(a, b time.Duration) time.Duration {
@@ -191,9 +191,9 @@ func (x *exchange) bind() {
 	w, life := x.w, x.life
 	up := x.up
 	x.waiter.Wake = func(ep *balance.Endpoint) {
-		posted := w.loop.Post(func() {
+		posted := w.Loop.Post(func() {
 			if x.life != life || x.lost {
-				up.Pool.Done(ep, balance.Outcome{Result: balance.Canceled}, w.loop.Now())
+				up.Pool.Done(ep, balance.Outcome{Result: balance.Canceled}, w.Loop.Now())
 				if x.life == life {
 					x.end()
 				}

@@ -27,7 +27,7 @@ func (x *exchange) switchProtocol(from, to int) {
 		c.in, c.unparsed = nil, false
 		x.bytesIn += int64(len(in))
 		x.forwardBytes(in)
-		w.bufs.put(in)
+		w.Bufs.Put(in)
 	}
 	c.pump()
 }
@@ -41,10 +41,10 @@ func (x *exchange) passEnds() bool {
 		loop.ShutdownWrite(x.u.fd)
 	}
 	if down {
-		loop.ShutdownWrite(x.c.fd)
+		loop.ShutdownWrite(x.c.FD)
 	}
 	if !up || !down {
-		if (up || down) && (x.phaseBy == 0 || x.phaseBy > x.w.loop.Now()+halfOpen) {
+		if (up || down) && (x.phaseBy == 0 || x.phaseBy > x.w.Loop.Now()+halfOpen) {
 			x.enter(phaseBody, halfOpen)
 		}
 		return false

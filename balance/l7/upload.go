@@ -22,14 +22,14 @@ func (x *exchange) wantsClient() bool {
 // ask notes that the client's next bytes are waited for.
 func (x *exchange) ask() {
 	if x.asked == 0 {
-		x.asked = x.w.loop.Now()
+		x.asked = x.w.Loop.Now()
 		x.rearm()
 	}
 }
 
 // heard notes that they have come.
 func (x *exchange) heard() {
-	now := x.w.loop.Now()
+	now := x.w.Loop.Now()
 	x.moved = now
 	if x.asked > 0 {
 		x.waited += now - x.asked
@@ -97,7 +97,7 @@ func (x *exchange) clientEnded() {
 func (x *exchange) forwardBytes(p []byte) {
 	if x.retained {
 		if len(x.req)+len(p) <= retainMax {
-			x.req = x.w.bufs.add(x.req, p)
+			x.req = x.w.Bufs.Add(x.req, p)
 			x.flush()
 			return
 		}
@@ -110,7 +110,7 @@ func (x *exchange) forwardBytes(p []byte) {
 		return
 	}
 	if n < len(p) {
-		x.req = x.w.bufs.add(x.req, p[n:])
+		x.req = x.w.Bufs.Add(x.req, p[n:])
 		x.held()
 		return
 	}

@@ -100,10 +100,10 @@ func (u *Upstream) endpointStats(w *worker, ep *balance.Endpoint) *endpointCount
 		s = &endpointStats{workers: make([]*endpointCounters, len(w.srv.workers))}
 		u.endpoints[ep.Address()] = s
 	}
-	if s.workers[w.id] == nil {
-		s.workers[w.id] = &endpointCounters{}
+	if s.workers[w.ID] == nil {
+		s.workers[w.ID] = &endpointCounters{}
 	}
-	return s.workers[w.id]
+	return s.workers[w.ID]
 }
 
 // of computes the hash of a request.

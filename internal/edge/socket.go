@@ -37,6 +37,9 @@ func listen(address string, workers int, deferred bool) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := vacant(ap); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
 	s := &socket{address: address}
 	for range workers {
 		fd, err := listenTCP(ap, deferred)
@@ -50,6 +53,25 @@ func listen(address string, workers int, deferred bool) (*socket, error) {
 		}
 	}
 	return s, nil
+}
+
+// vacant reports an error if anybody listens on the address. Sockets that share an address would let another
+// process of the same user in, which then gets half of the connections.
+func vacant(ap netip.AddrPort) error {
+	if ap.Port() == 0 {
+		return nil
+	}
+	raw := inetAddr(ap)
+	fd, err := unix.Socket(raw.family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if ap.Addr().Is6() && !ap.Addr().IsUnspecified() {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	return unix.Bind(fd, sockaddrOf(ap))
 }
 
 // listenAddr parses "host:port", where an empty host is every address of the machine, both families.

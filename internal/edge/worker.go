@@ -43,6 +43,9 @@ func (w *Worker) Random() uint64 {
 	return s * 0x2545f4914f6cdd1d
 }
 
+// Load returns the number of open connections.
+func (w *Worker) Load() int { return int(w.load.Load()) }
+
 // Draining reports whether the process is about to end: connections should be closed where their protocol
 // allows it.
 func (w *Worker) Draining() bool { return w.edge.draining.Load() }

@@ -1,0 +1,65 @@
+package edge
+
+import (
+	"context"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/trivet-ha/trivet/internal/loop"
+)
+
+// greeter is a protocol that says hello and goodbye.
+type greeter struct{}
+
+type greeted struct{ Conn }
+
+func (greeter) Serve(c Conn) {
+	g := &greeted{c}
+	g.Enter(g)
+	loop.Write(g.FD, []byte("hello"))
+	g.Close()
+}
+
+func (g *greeted) Ready(loop.Events) {}
+func (g *greeted) Lost()             { g.Close() }
+
+func TestAnAddressThatIsTakenIsRefused(t *testing.T) {
+	first, err := New(Config{Loops: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Apply([]*Listener{{Name: "a", Addresses: []string{"127.0.0.1:0"}, Server: greeter{}}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { first.Run(ctx) })
+	defer wg.Wait()
+	defer stop()
+	address := first.Addr("127.0.0.1:0")
+
+	second, err := New(Config{Loops: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = second.Apply([]*Listener{{Name: "b", Addresses: []string{address}, Server: greeter{}}})
+	if err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("a second process shares the address: %v", err)
+	}
+	done, end := context.WithCancel(context.Background())
+	end()
+	second.Run(done)
+	for range 10 {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c); err != nil || string(got) != "hello" {
+			t.Errorf("got %q, %v", got, err)
+		}
+		c.Close()
+	}
+}

@@ -99,17 +99,18 @@ func (c *Conn) onClosedBlock(id uint32, p []byte) {
 
 // onRequest begins a stream.
 func (c *Conn) onRequest(id uint32, p []byte) *Event {
+	r, kind := c.admission(), request
+	if r != none {
+		kind = skipped
+	}
+	if !c.decode(kind, p) {
+		return nil
+	}
 	c.lastPeer = id
-	if r := c.admission(); r != none {
-		if !c.decode(skipped, p) {
-			return nil
-		}
+	if r != none {
 		return c.refuse(id, r, costOfRefusal)
 	}
 	h := &c.sc.head
-	if !c.decode(request, p) {
-		return nil
-	}
 	if h.broken == none && c.blockSelf {
 		h.broken = selfDependency
 	}
@@ -118,8 +119,6 @@ func (c *Conn) onRequest(id uint32, p []byte) *Event {
 		return c.refuse(id, h.broken, costOfReset)
 	}
 	s := c.open(id)
-	s.head = h.size
-	c.heads += h.size
 	s.recvEnd = h.end
 	s.toHEAD = h.req.Method == http1.HEAD
 	if refusal != nil {
@@ -128,6 +127,8 @@ func (c *Conn) onRequest(id uint32, p []byte) *Event {
 		ev.Refusal, ev.End = refusal, h.end
 		return ev
 	}
+	s.head = h.size
+	c.heads += h.size
 	s.tunnel = h.protocol != nil
 	if h.req.Framing == http1.FramingLength {
 		s.left = h.req.Length

@@ -45,6 +45,7 @@ type Conn struct {
 	resets   ring      // streams that we have reset
 	ends     ring      // streams that ended otherwise
 	lastPeer uint32    // the highest stream that the peer has opened
+	promised uint32    // the last that the final GOAWAY has named, which must not grow
 	nextOwn  uint32    // the next that we open
 	heads    int       // bytes of the heads of the live streams
 	waiting  int       // streams that were cut short
@@ -114,7 +115,7 @@ func NewClient(set *Settings, sc *Scratch) *Conn {
 }
 
 func newConn(set *Settings, sc *Scratch) *Conn {
-	return &Conn{set: set, sc: sc, recvWindow: windowMin, sendWindow: windowMin, peerWindow: windowMin}
+	return &Conn{set: set, sc: sc, promised: windowMax, recvWindow: windowMin, sendWindow: windowMin, peerWindow: windowMin}
 }
 
 // greet appends SETTINGS, and opens the connection's window as far as it is to be.
@@ -147,8 +148,11 @@ func (c *Conn) fail(r rule) {
 	}
 	c.err = &ruleErrors[r]
 	c.in = nil
-	c.Out = appendGoAway(c.Out, c.lastPeer, c.err.Code, c.err.Rule)
+	c.Out = appendGoAway(c.Out, c.lastStream(), c.err.Code, c.err.Rule)
 }
+
+// lastStream returns the highest stream of the peer's that may have been acted upon.
+func (c *Conn) lastStream() uint32 { return min(c.lastPeer, c.promised) }
 
 // Full reports whether so much output is waiting that nothing more should be read from the peer, nor from those who
 // send to it.
@@ -206,7 +210,8 @@ func (c *Conn) Drain() {
 	case c.err != nil || c.shut == shutFinal:
 	case c.client || c.shut == shutAnnounced:
 		c.shut = shutFinal
-		c.Out = appendGoAway(c.Out, c.lastPeer, NoError, "")
+		c.promised = c.lastStream()
+		c.Out = appendGoAway(c.Out, c.promised, NoError, "")
 	default:
 		c.shut = shutAnnounced
 		c.Out = appendGoAway(c.Out, windowMax, NoError, "")
@@ -222,7 +227,7 @@ func (c *Conn) Drained() bool { return c.shut == shutFinal && len(c.live) == 0 }
 func (c *Conn) Close(code Code) {
 	if c.err == nil {
 		c.shut = shutFinal
-		c.Out = appendGoAway(c.Out, c.lastPeer, code, "")
+		c.Out = appendGoAway(c.Out, c.lastStream(), code, "")
 	}
 }
 

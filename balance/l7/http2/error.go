@@ -202,10 +202,17 @@ var ruleErrors = [ruleCount]Error{
 // those of http1.Rules.
 func Rules() []Error { return append([]Error(nil), ruleErrors[none+1:]...) }
 
-// Refusals of heads that package http1 does not know of, answered as its own are.
-var (
-	refusedSize    = http1.Error{Status: 431, Rule: "head-size", Text: "the head is too large; send fewer or smaller fields (often: cookies) or raise the limit", Source: "RFC 6585 §5"}
-	refusedConnect = http1.Error{Status: 405, Rule: "method-connect", Text: "CONNECT asks for a tunnel through a forward proxy, which this is not", Source: "RFC 9110 §9.3.6"}
-	refusedScheme  = http1.Error{Status: 400, Rule: "scheme", Text: "the scheme is neither http nor https", Source: "RFC 9113 §8.3.1"}
-	refusedUpgrade = http1.Error{Status: 501, Rule: "protocol", Text: "CONNECT for a protocol that can't be passed on", Source: "RFC 8441 §4"}
+// refusals are those of heads that package http1 does not know of. They are answered as its own are.
+var refusals = [...]http1.Error{
+	refusedSize:    {Status: 431, Rule: "head-size", Text: "the head is too large; send fewer or smaller fields (often: cookies) or raise the limit", Source: "RFC 6585 §5"},
+	refusedConnect: {Status: 405, Rule: "method-connect", Text: "CONNECT asks for a tunnel through a forward proxy, which this is not", Source: "RFC 9110 §9.3.6"},
+	refusedScheme:  {Status: 400, Rule: "scheme", Text: "the scheme is neither http nor https", Source: "RFC 9113 §8.3.1"},
+	refusedUpgrade: {Status: 501, Rule: "protocol", Text: "CONNECT for a protocol that can't be passed on", Source: "RFC 8441 §4"},
+}
+
+const (
+	refusedSize = iota
+	refusedConnect
+	refusedScheme
+	refusedUpgrade
 )

@@ -221,7 +221,7 @@ func (h *headReader) requestLine() rule {
 	connect := string(h.method) == "CONNECT"
 	switch {
 	case connect && h.protocol == nil:
-		h.refusal = &refusedConnect
+		h.refusal = &refusals[refusedConnect]
 		return none
 	case h.protocol != nil && !(connect && h.upgrades && len(h.protocol) > 0):
 		return badConnect
@@ -232,7 +232,7 @@ func (h *headReader) requestLine() rule {
 	}
 	h.secure = equalFold(h.scheme, "https")
 	if !h.secure && !equalFold(h.scheme, "http") {
-		h.refusal = &refusedScheme
+		h.refusal = &refusals[refusedScheme]
 	}
 	method := h.method
 	if connect {
@@ -274,7 +274,7 @@ func (h *headReader) statusLine() rule {
 // is not.
 func (h *headReader) concludeRequest(lim *http1.Limits) *http1.Error {
 	if h.broken == none && h.over {
-		return &refusedSize
+		return &refusals[refusedSize]
 	}
 	if h.broken == none && !h.plain {
 		h.broken = h.line()
@@ -298,7 +298,7 @@ func (h *headReader) concludeRequest(lim *http1.Limits) *http1.Error {
 	}
 	switch {
 	case h.protocol != nil && h.req.Upgrade == nil:
-		return &refusedUpgrade
+		return &refusals[refusedUpgrade]
 	case h.end && h.req.Length > 0:
 		h.broken = lengthMismatch
 	}
@@ -310,7 +310,7 @@ func (h *headReader) concludeRequest(lim *http1.Limits) *http1.Error {
 func (h *headReader) concludeAnswer(lim *http1.Limits) *http1.Error {
 	if h.broken == none && h.over {
 		h.broken = answerHead
-		return &refusedSize
+		return &refusals[refusedSize]
 	}
 	if h.broken == none && !h.plain {
 		h.broken = h.line()

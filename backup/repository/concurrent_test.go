@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,7 +27,7 @@ func TestIdenticalBlobsFromManySessionsAreStoredOnce(t *testing.T) {
 	random := rand.New(rand.NewPCG(4, 4))
 	blobs := make([][]byte, 50)
 	for i := range blobs {
-		blobs[i] = noise(random, 1000+random.IntN(100_000))
+		blobs[i] = noise(random, 1000+random.IntN(30_000))
 	}
 	var wg sync.WaitGroup
 	for k := range 6 {
@@ -368,9 +370,12 @@ func TestOfTwoExclusiveLocksAtMostOneIsGiven(t *testing.T) {
 // Backups, removals and prunes at random, side by side. Each has its own Repository, as processes would. At the
 // end every announced snapshot that nobody removed restores.
 func TestManyAtOnceLoseNothing(t *testing.T) {
-	rounds := uint64(60)
+	rounds := uint64(30)
 	if testing.Short() {
 		rounds = 5
+	}
+	if n, err := strconv.ParseUint(os.Getenv("TRIVET_ROUNDS"), 10, 32); err == nil {
+		rounds = n
 	}
 	for seed := range rounds {
 		synctest.Test(t, func(t *testing.T) {

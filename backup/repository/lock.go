@@ -361,27 +361,37 @@ func (l *Lock) remove(ctx context.Context) error {
 
 // Locks lists all locks, stale ones too.
 func (r *Repository) Locks(ctx context.Context) ([]LockInfo, error) {
+	for {
+		locks, moved, err := r.listLocks(ctx)
+		if err != nil || !moved {
+			return locks, err
+		}
+	}
+}
+
+// listLocks reports moved if a lock vanished between the listing and its reading: its holder may have replaced it by one that
+// this listing does not show.
+func (r *Repository) listLocks(ctx context.Context) (locks []LockInfo, moved bool, err error) {
 	var ids []ID
-	err := r.listIDs(ctx, store.Lock, func(id ID, _ int64) error {
+	err = r.listIDs(ctx, store.Lock, func(id ID, _ int64) error {
 		ids = append(ids, id)
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var locks []LockInfo
 	for _, id := range ids {
 		var f lockFile
 		err := r.loadJSON(ctx, store.Lock, id, &f)
 		if errors.Is(err, store.ErrNotExist) {
-			continue // refreshed or released since
+			return nil, true, nil
 		}
 		if isDamage(err) {
 			locks = append(locks, LockInfo{ID: id, Exclusive: true, Err: err})
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		info := LockInfo{ID: id, Time: f.Time, Exclusive: f.Exclusive, Hostname: f.Hostname, Username: f.Username, PID: f.PID}
 		if f.Trivet != nil {
@@ -389,7 +399,7 @@ func (r *Repository) Locks(ctx context.Context) ([]LockInfo, error) {
 		}
 		locks = append(locks, info)
 	}
-	return locks, nil
+	return locks, false, nil
 }
 
 // liveLocks lists the locks whose holders may still be at work. Those of dead processes of ours are removed.

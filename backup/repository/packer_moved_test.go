@@ -1,10 +1,10 @@
 package repository
 
 import (
+	"go/build"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 )
 
@@ -19,7 +19,7 @@ func TestBlobsOpenAgainWhereTheEncoderMoved(t *testing.T) {
 	defer w.Close()
 	s := w.Session()
 	texts := 0
-	err = filepath.WalkDir(filepath.Join(runtime.GOROOT(), "src", "cmd"), func(p string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(build.Default.GOROOT, "src", "cmd"), func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || texts >= 3000 {
 			return err
 		}

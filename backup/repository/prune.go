@@ -73,7 +73,9 @@ type pruner struct {
 	lock   *Lock
 	result PruneResult
 
-	planned map[ID]ID // snapshots that the plan knows, with their trees
+	ripe    map[ID]*indexFile // marks whose sessions had ended before this run looked at anything else
+	forlorn []condemnedPack   // packs of those marks that nothing has brought back
+	planned map[ID]ID         // snapshots that the plan knows, with their trees
 	table   *blobTable
 	keep    bitset // entries that are needed at their place
 	sizes   map[ID]int64
@@ -104,20 +106,26 @@ func (r *Repository) Prune(ctx context.Context, o PruneOptions) (PruneResult, er
 }
 
 func (p *pruner) run(ctx context.Context) error {
-	// Everything a snapshot needs was indexed before it: snapshots first, then the index.
-	var err error
+	// The order matters. Sessions first: what one that has ended brought back is seen by all that follows. Then
+	// snapshots, then the index: everything a snapshot needs was indexed before it.
+	live, err := p.r.liveLocks(ctx)
+	if err != nil {
+		return err
+	}
 	if p.planned, err = p.r.roots(ctx); err != nil {
 		return err
 	}
 	if err := p.r.ReloadIndex(ctx); err != nil {
 		return err
 	}
+	p.ripe = p.ripeMarks(live)
 	for id, err := range p.r.index.damaged {
 		return fmt.Errorf("index %s can't be read (repair the index first): %w", id.Short(), err)
 	}
 	if err := p.mark(ctx); err != nil {
 		return err
 	}
+	p.findForlorn()
 	if p.sizes, err = p.r.packSizes(ctx); err != nil {
 		return err
 	}
@@ -487,16 +495,19 @@ func (p *pruner) spareBlob(t *blobTable, h *BlobHandle) {
 	delete(p.remove, last)
 }
 
-// otherSessions lists the sessions of ours that may know the index as it was.
+// otherSessions lists the sessions of ours that may know the index as it was. It looks twice: a directory is not read in
+// one instant, and a lock that is just being refreshed has another name before and after.
 func (p *pruner) otherSessions(ctx context.Context) ([]string, error) {
-	locks, err := p.r.liveLocks(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var sessions []string
-	for _, l := range locks {
-		if l.Session != "" && l.Session != p.lock.session && l.purpose != forSwap {
-			sessions = append(sessions, l.Session)
+	for range 2 {
+		locks, err := p.r.liveLocks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range locks {
+			if l.Session != "" && l.Session != p.lock.session && l.purpose != forSwap && !slices.Contains(sessions, l.Session) {
+				sessions = append(sessions, l.Session)
+			}
 		}
 	}
 	return sessions, nil
@@ -592,63 +603,62 @@ func (x *masterIndex) packsAt(positions map[uint32]struct{}) []indexPack {
 	return packs
 }
 
-// sweep deletes the packs that were condemned just now and that nobody can rely on, and those of earlier marks whose
-// sessions have all ended.
+// ripeMarks returns the marks whose condemned packs nobody can rely on any more.
+func (p *pruner) ripeMarks(live []LockInfo) map[ID]*indexFile {
+	x := p.r.index
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	ripe := make(map[ID]*indexFile)
+	for id, mark := range x.marks {
+		waits := slices.ContainsFunc(live, func(l LockInfo) bool { return slices.Contains(mark.waitingFor, l.Session) })
+		young := slices.ContainsFunc(mark.condemned, func(c condemnedPack) bool { return time.Since(c.since) < p.o.KeepCondemned })
+		if !waits && !young && len(mark.packs) == 0 { // one with packs is another program's, with its own rules
+			ripe[id] = mark
+		}
+	}
+	return ripe
+}
+
+// findForlorn lists the packs that can be deleted whatever else happens in this run. A pack that was brought back is not
+// among them: if it goes again, then by a new mark, which waits for the sessions of today.
+func (p *pruner) findForlorn() {
+	x := p.r.index
+	unripe := make(map[ID]struct{})
+	for id, mark := range x.marks {
+		if _, ok := p.ripe[id]; ok {
+			continue
+		}
+		for _, c := range mark.condemned {
+			unripe[c.id] = struct{}{}
+		}
+	}
+	for _, mark := range p.ripe {
+		for _, c := range mark.condemned {
+			if _, waits := unripe[c.id]; !waits && !x.hasPack(c.id) {
+				p.forlorn = append(p.forlorn, c)
+			}
+		}
+	}
+}
+
+// sweep deletes the packs that were condemned just now and that nobody can rely on, and those of ripe marks.
 func (p *pruner) sweep(ctx context.Context, condemned []condemnedPack) error {
 	for _, c := range condemned {
 		if err := p.deletePack(ctx, c.id, c.bytes); err != nil {
 			return err
 		}
 	}
-	live := make(map[string]struct{})
-	locks, err := p.r.liveLocks(ctx)
-	if err != nil {
-		return err
-	}
-	for _, l := range locks {
-		live[l.Session] = struct{}{}
-	}
-	x := p.r.index
-	x.mu.RLock()
-	marks := make(map[ID]*indexFile, len(x.marks))
-	for id, f := range x.marks {
-		marks[id] = f
-	}
-	x.mu.RUnlock()
-	for id, mark := range marks {
-		if err := p.sweepMark(ctx, id, mark, live); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *pruner) sweepMark(ctx context.Context, id ID, mark *indexFile, live map[string]struct{}) error {
-	if len(mark.packs) > 0 {
-		return nil // another program's, with its own rules
-	}
-	for _, s := range mark.waitingFor {
-		if _, alive := live[s]; alive {
-			return nil
-		}
-	}
-	for _, c := range mark.condemned {
-		if time.Since(c.since) < p.o.KeepCondemned {
-			return nil
-		}
-	}
-	for _, c := range mark.condemned {
-		if p.r.index.hasPack(c.id) {
-			continue // brought back
-		}
+	for _, c := range p.forlorn {
 		if err := p.deletePack(ctx, c.id, c.bytes); err != nil {
 			return err
 		}
 	}
-	if err := p.r.store.Remove(ctx, store.Handle{Kind: store.Index, Name: id.String()}); err != nil {
-		return err
+	for id := range p.ripe {
+		if err := p.r.store.Remove(ctx, store.Handle{Kind: store.Index, Name: id.String()}); err != nil {
+			return err
+		}
+		p.r.index.forgetMark(id)
 	}
-	p.r.index.forgetMark(id)
 	return nil
 }
 

@@ -130,15 +130,11 @@ func (c *snapshotCache) put(s *Snapshot) {
 	c.parsed[s.id] = s.clone()
 }
 
-func (c *snapshotCache) retain(ids []ID) {
-	listed := make(map[ID]struct{}, len(ids))
-	for _, id := range ids {
-		listed[id] = struct{}{}
-	}
+func (c *snapshotCache) retain(listed func(ID) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id := range c.parsed {
-		if _, ok := listed[id]; !ok {
+		if !listed(id) {
 			delete(c.parsed, id)
 		}
 	}
@@ -161,27 +157,35 @@ func (r *Repository) Snapshots(ctx context.Context) ([]*Snapshot, error) {
 
 // allSnapshots also returns, by ID, why snapshots can't be read.
 func (r *Repository) allSnapshots(ctx context.Context) ([]*Snapshot, map[ID]error, error) {
-	var ids []ID
-	err := r.listIDs(ctx, store.Snapshot, func(id ID, _ int64) error {
-		ids = append(ids, id)
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
+	for {
+		all, damaged, moved, err := r.listSnapshots(ctx)
+		if err != nil || !moved {
+			return all, damaged, err
+		}
 	}
-	r.snapshots.retain(ids)
-	r.cache.retain(store.Snapshot, func(id ID) bool { return slices.Contains(ids, id) })
+}
+
+// listSnapshots reports moved if a snapshot vanished between the listing and its reading: it may have been replaced by one
+// that this listing does not show.
+func (r *Repository) listSnapshots(ctx context.Context) (all []*Snapshot, damaged map[ID]error, moved bool, err error) {
+	ids, err := r.listSet(ctx, store.Snapshot)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	listed := func(id ID) bool { _, ok := ids[id]; return ok }
+	r.snapshots.retain(listed)
+	r.cache.retain(store.Snapshot, listed)
 	var mu sync.Mutex
-	var all []*Snapshot
-	damaged := make(map[ID]error)
-	err = eachParallelN(ctx, 8, ids, func(ctx context.Context, id ID) error {
+	damaged = make(map[ID]error)
+	err = eachParallelN(ctx, 8, keys(ids), func(ctx context.Context, id ID) error {
 		s, err := r.LoadSnapshot(ctx, id)
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
 		case err == nil:
 			all = append(all, s)
-		case errors.Is(err, store.ErrNotExist): // removed since
+		case errors.Is(err, store.ErrNotExist):
+			moved = true
 		case isDamage(err):
 			damaged[id] = err
 		default:
@@ -192,7 +196,7 @@ func (r *Repository) allSnapshots(ctx context.Context) ([]*Snapshot, map[ID]erro
 	slices.SortFunc(all, func(a, b *Snapshot) int {
 		return cmp.Or(a.Time.Compare(b.Time), slices.Compare(a.id[:], b.id[:]))
 	})
-	return all, damaged, err
+	return all, damaged, moved, err
 }
 
 // LoadSnapshot reads one snapshot. The error is store.ErrNotExist if there is none of that ID.

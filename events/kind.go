@@ -1,0 +1,154 @@
+package events
+
+import (
+	"slices"
+	"strings"
+)
+
+// Kind says what happened: a thing and what became of it.
+type Kind string
+
+// The kinds.
+const (
+	NodeStarted    Kind = "node.started"
+	NodeUpgraded   Kind = "node.upgraded"       // this process has taken over from another
+	NodeStopping   Kind = "node.stopping"       // it drains
+	UpgradeFailed  Kind = "node.upgrade_failed" // the old process goes on
+	FilesExhausted Kind = "node.files_exhausted"
+	FilesFreed     Kind = "node.files_freed"
+
+	ConfigReloaded Kind = "config.reloaded"
+	ConfigRejected Kind = "config.rejected" // the old one stays
+
+	EndpointDown        Kind = "endpoint.down" // its probes say so
+	EndpointUp          Kind = "endpoint.up"
+	EndpointUnprobed    Kind = "endpoint.unprobed" // nobody asks any more
+	EndpointEjected     Kind = "endpoint.ejected"  // for what it made of requests
+	EndpointProbation   Kind = "endpoint.probation"
+	EndpointTrusted     Kind = "endpoint.trusted" // the probation is passed
+	EndpointAdded       Kind = "endpoint.added"
+	EndpointRemoved     Kind = "endpoint.removed"
+	EndpointReady       Kind = "endpoint.ready" // the administrator's wishes
+	EndpointDrain       Kind = "endpoint.drain"
+	EndpointMaintenance Kind = "endpoint.maintenance"
+	EndpointWeight      Kind = "endpoint.weight"
+
+	PoolPanic      Kind = "pool.panic" // too few are available, so all are used
+	PoolPanicEnded Kind = "pool.panic_ended"
+	PoolFull       Kind = "pool.full" // requests are refused for want of a place
+	PoolEased      Kind = "pool.eased"
+
+	ListenerFull  Kind = "listener.full" // connections wait or are closed for its limits
+	ListenerEased Kind = "listener.eased"
+
+	ProcessStarted    Kind = "process.started"
+	ProcessReady      Kind = "process.ready"
+	ProcessExited     Kind = "process.exited" // without being asked to
+	ProcessHung       Kind = "process.hung"   // it runs and does not answer
+	ProcessLate       Kind = "process.late"   // it did not become ready in time
+	ProcessGaveUp     Kind = "process.gave_up"
+	ProcessStopped    Kind = "process.stopped" // as it was asked to
+	ProcessAdopted    Kind = "process.adopted" // from the process before an upgrade
+	ProcessRolling    Kind = "process.rolling" // a new version begins to replace the old
+	ProcessRolled     Kind = "process.rolled"
+	ProcessRollFailed Kind = "process.roll_failed" // the old version stays
+
+	EventsLost Kind = "events.lost" // there were too many at once
+	HookFailed Kind = "hook.failed"
+)
+
+// A fault is what one thing can suffer from, until something says that it no
+// longer does.
+type fault string
+
+// every stands for all faults of a thing.
+const every fault = "*"
+
+// meaning is what an event of a kind says about faults.
+type meaning struct {
+	level  Level
+	opens  fault   // that the thing suffers from now
+	closes []fault // that it no longer does
+	// withdraws: what ends the faults is no recovery, but that nobody asks any
+	// more.
+	withdraws bool
+}
+
+// meaning is the table of what kinds say. One that is not in it is a note.
+func (k Kind) meaning() meaning {
+	switch k {
+	case EndpointDown:
+		return meaning{level: Warn, opens: "down"}
+	case EndpointUp:
+		return meaning{closes: []fault{"down"}}
+	case EndpointUnprobed:
+		return meaning{closes: []fault{"down"}, withdraws: true}
+	case EndpointEjected:
+		return meaning{level: Warn, opens: "ejected"}
+	case EndpointTrusted:
+		return meaning{closes: []fault{"ejected"}}
+	case EndpointRemoved:
+		return meaning{closes: []fault{"down", "ejected"}, withdraws: true}
+	case PoolPanic:
+		return meaning{level: Error, opens: "panic"}
+	case PoolPanicEnded:
+		return meaning{closes: []fault{"panic"}}
+	case PoolFull, ListenerFull:
+		return meaning{level: Warn, opens: "full"}
+	case PoolEased, ListenerEased:
+		return meaning{closes: []fault{"full"}}
+	case FilesExhausted:
+		return meaning{level: Error, opens: "files"}
+	case FilesFreed:
+		return meaning{closes: []fault{"files"}}
+	case ConfigRejected:
+		return meaning{level: Warn, opens: "config"}
+	case ConfigReloaded:
+		return meaning{closes: []fault{"config"}}
+	case ProcessExited, ProcessLate, ProcessHung:
+		return meaning{level: Warn, opens: "process"}
+	case ProcessGaveUp:
+		return meaning{level: Error, opens: "process"}
+	case ProcessReady:
+		return meaning{closes: []fault{"process"}}
+	case ProcessStopped:
+		return meaning{closes: []fault{every}, withdraws: true}
+	case UpgradeFailed, ProcessRollFailed, EventsLost, HookFailed:
+		return meaning{level: Warn}
+	}
+	return meaning{level: Info}
+}
+
+// Level is how much events of the kind matter.
+func (k Kind) Level() Level {
+	if l := k.meaning().level; l != "" {
+		return l
+	}
+	return Info
+}
+
+// Kinds is every kind, in order.
+func Kinds() []Kind {
+	kinds := []Kind{
+		NodeStarted, NodeUpgraded, NodeStopping, UpgradeFailed, FilesExhausted, FilesFreed, ConfigReloaded, ConfigRejected,
+		EndpointDown, EndpointUp, EndpointUnprobed, EndpointEjected, EndpointProbation, EndpointTrusted, EndpointAdded,
+		EndpointRemoved, EndpointReady, EndpointDrain, EndpointMaintenance, EndpointWeight, PoolPanic, PoolPanicEnded,
+		PoolFull, PoolEased, ListenerFull, ListenerEased, ProcessStarted, ProcessReady, ProcessExited, ProcessHung,
+		ProcessLate, ProcessGaveUp, ProcessStopped, ProcessAdopted, ProcessRolling, ProcessRolled, ProcessRollFailed,
+		EventsLost, HookFailed,
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+// Word is the kind for people: "endpoint down".
+func (k Kind) Word() string { return strings.NewReplacer(".", " ", "_", " ").Replace(string(k)) }
+
+// Matches reports whether the kind is the pattern, or begins with what stands
+// before the pattern's final "*".
+func (k Kind) Matches(pattern string) bool {
+	if prefix, open := strings.CutSuffix(pattern, "*"); open {
+		return strings.HasPrefix(string(k), prefix)
+	}
+	return string(k) == pattern
+}

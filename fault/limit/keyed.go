@@ -16,8 +16,8 @@ import (
 // entry with the least debt over, and the debt with it. So a flood of keys can
 // not wash debts away: it gets no more than the keys that fit.
 type Keyed struct {
+	config  KeyedConfig
 	rule    rule
-	seed    uint64
 	sets    []set
 	crowded atomic.Uint64
 	locks   [lockCount]struct {
@@ -42,17 +42,11 @@ const lockCount = 64
 // c.
 func NewKeyed(c KeyedConfig) *Keyed {
 	c = c.WithDefaults()
-	return &Keyed{
-		rule: newRule(c.Config),
-		seed: c.Seed,
-		sets: make([]set, (c.Keys+setSize-1)/setSize),
-	}
+	return &Keyed{config: c, rule: newRule(c.Config), sets: make([]set, max(1, (c.Keys+setSize-1)/setSize))}
 }
 
 // Config returns the rules, defaults filled in.
-func (k *Keyed) Config() KeyedConfig {
-	return KeyedConfig{Config: k.rule.config, Keys: len(k.sets) * setSize, Seed: k.seed}
-}
+func (k *Keyed) Config() KeyedConfig { return k.config }
 
 // Take is [Limiter.Take] for a key. Keys are hashes of what they stand for, by
 // package hash/maphash, say; those that are equal share their tokens.
@@ -100,7 +94,7 @@ func (k *Keyed) Active(now time.Duration) (n int) {
 // place returns the number of the key's set, and the name by which the key is
 // known there.
 func (k *Keyed) place(key uint64) (index, name uint64) {
-	name = max(mix(key^k.seed), 1)
+	name = max(mix(key^k.config.Seed), 1)
 	index, _ = bits.Mul64(name, uint64(len(k.sets)))
 	return index, name
 }

@@ -102,8 +102,11 @@ func TestEachKeyAgreesWithALimiterOfItsOwn(t *testing.T) {
 func TestMemoryIsWhatWasAskedFor(t *testing.T) {
 	for keys, want := range map[int]int{1: 8, 8: 8, 9: 16, 100: 104} {
 		k := NewKeyed(KeyedConfig{Config: Config{Tokens: 1}, Keys: keys, Seed: 5})
-		if got := k.Config(); got.Keys != want || got.Seed != 5 || got.Tokens != 1 {
+		if got := k.Config(); got.Keys != keys || got.Seed != 5 || got.Tokens != 1 {
 			t.Errorf("%d keys: %+v", keys, got)
+		}
+		if got := len(k.sets) * setSize; got != want {
+			t.Errorf("%d keys: room for %d, want %d", keys, got, want)
 		}
 	}
 	if got := NewKeyed(KeyedConfig{Config: Config{Tokens: 1}}).Config().Keys; got != 1<<16 {

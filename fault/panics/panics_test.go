@@ -132,15 +132,13 @@ func Example() {
 				err = r.Capture(0, v)
 			}
 		}()
-		var prices map[string]int
-		prices["tea"] = 3
-		return nil
+		panic("out of tea")
 	}
 	err := work()
 	var p *Error
 	fmt.Println(errors.As(err, &p), p.Value)
 	fmt.Println(r.Total())
 	// Output:
-	// true assignment to entry in nil map
+	// true out of tea
 	// 1
 }

@@ -20,7 +20,7 @@ func Decide(dir string) bool {
 	switch dir {
 	case "balance", "balance/l7/http1", "balance/l7/http2", "balance/l7/http2/hpack", "avail", "fault":
 		return true
-	case "fault/probe", "fault/supervise":
+	case "fault/probe", "fault/supervise", "fault/run", "fault/faulthttp", "fault/faultgrpc":
 		return false
 	}
 	return under(dir, "fault") || under(dir, "avail")

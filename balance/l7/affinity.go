@@ -39,8 +39,8 @@ func (a *Affinity) life() time.Duration {
 	return time.Hour
 }
 
-// learn remembers the endpoint of each application session that the answer begins.
-func (u *Upstream) learn(a *Affinity, resp *http1.Response, e *balance.Endpoint, now time.Duration) {
+// learn remembers the endpoint, by its key, of each application session that the answer begins.
+func (u *Upstream) learn(a *Affinity, resp *http1.Response, key string, now time.Duration) {
 	for i := range resp.Fields {
 		f := &resp.Fields[i]
 		if f.Known != http1.SetCookie {
@@ -49,7 +49,7 @@ func (u *Upstream) learn(a *Affinity, resp *http1.Response, e *balance.Endpoint,
 		pair, _, _ := bytes.Cut(f.Value, []byte{';'})
 		name, value, ok := bytes.Cut(pair, []byte{'='})
 		if ok && string(bytes.TrimSpace(name)) == a.Cookie {
-			u.learned.put(bytes.TrimSpace(value), e.Key(), a.life(), now)
+			u.learned.put(bytes.TrimSpace(value), key, a.life(), now)
 		}
 	}
 }

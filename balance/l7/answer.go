@@ -148,7 +148,7 @@ func (x *exchange) head(from, to int) {
 	x.answered = true
 	x.ansAlive = resp.KeepAlive
 	if a := &x.set.Affinity; a.Application {
-		x.up.learn(a, resp, x.ep, now)
+		x.up.learn(a, resp, x.t.key, now)
 	}
 	if resp.Status == 101 {
 		x.switchProtocol(from, to)

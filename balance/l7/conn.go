@@ -14,6 +14,7 @@ import (
 type target struct {
 	w     *worker
 	ep    *balance.Endpoint
+	key   string            // of ep, for cookies
 	set   *UpstreamSettings // in force when addr was found
 	addr  edge.Sockaddr
 	idle  []*conn // the last is the one used last, and the first to be used again

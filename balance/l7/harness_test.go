@@ -370,11 +370,11 @@ func (p *peer) more() error {
 // expect reads exactly these bytes.
 func (p *peer) expect(want string) {
 	p.t.Helper()
-	for len(p.got) < len(want) {
+	for same := 0; len(p.got) < len(want); same = len(p.got) {
 		if err := p.more(); err != nil {
 			p.t.Fatalf("got %s and then %v, want %s", brief(p.got), err, brief(want))
 		}
-		if !strings.HasPrefix(want, string(p.got[:min(len(p.got), len(want))])) {
+		if n := min(len(p.got), len(want)); string(p.got[same:n]) != want[same:n] {
 			break
 		}
 	}

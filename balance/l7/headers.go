@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"strconv"
+	"unsafe"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
 	"github.com/trivet-ha/trivet/internal/edge"
@@ -242,7 +243,7 @@ func (x *exchange) appendAffinity(dst []byte) []byte {
 		return dst
 	}
 	dst = append(dst, "Set-Cookie: "...)
-	dst = append(append(append(dst, a.Cookie...), '='), x.ep.Key()...)
+	dst = append(append(append(dst, a.Cookie...), '='), x.t.key...)
 	if a.TTL > 0 {
 		dst = append(dst, "; Max-Age="...)
 		dst = strconv.AppendInt(dst, int64(a.TTL.Seconds()), 10)
@@ -268,8 +269,8 @@ func (l *Listener) source(q *http1.Request, peer netip.Addr) netip.Addr {
 			} else {
 				rest = nil
 			}
-			a, err := netip.ParseAddr(string(bytes.TrimSpace(item)))
-			if err != nil {
+			a, ok := parseAddr(bytes.TrimSpace(item))
+			if !ok {
 				return source
 			}
 			source = a.Unmap()
@@ -279,6 +280,12 @@ func (l *Listener) source(q *http1.Request, peer netip.Addr) netip.Addr {
 		}
 	}
 	return source
+}
+
+// parseAddr is netip.ParseAddr without a copy: nothing of the result refers to b.
+func parseAddr(b []byte) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(unsafe.String(unsafe.SliceData(b), len(b)))
+	return a, err == nil
 }
 
 func appendAddr(dst []byte, a netip.Addr) []byte {

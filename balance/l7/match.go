@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
@@ -26,25 +27,32 @@ func newRouteIndex(routes []*Route) routeIndex {
 		}
 	}
 	for _, r := range routes {
-		if wildcard(r.Match.Hosts) {
-			x.other = append(x.other, r)
-		}
-		for h := range x.byHost {
-			if r.Match.hostMatches([]byte(h)) {
-				x.byHost[h] = append(x.byHost[h], r)
-			}
-		}
+		x.add(r)
 	}
 	return x
 }
 
-func wildcard(hosts []string) bool {
-	for _, h := range hosts {
-		if strings.HasPrefix(h, "*") {
-			return true
+// add puts a route behind those that came before it.
+func (x *routeIndex) add(r *Route) {
+	if !wildcard(r.Match.Hosts) { // its hosts are all that it can match
+		for i, h := range r.Match.Hosts {
+			if !slices.Contains(r.Match.Hosts[:i], h) {
+				x.byHost[h] = append(x.byHost[h], r)
+			}
+		}
+		return
+	}
+	x.other = append(x.other, r)
+	for h := range x.byHost {
+		if r.Match.hostMatches([]byte(h)) {
+			x.byHost[h] = append(x.byHost[h], r)
 		}
 	}
-	return len(hosts) == 0
+}
+
+// wildcard reports whether hosts that no route names are among these.
+func wildcard(hosts []string) bool {
+	return len(hosts) == 0 || slices.ContainsFunc(hosts, func(h string) bool { return strings.HasPrefix(h, "*") })
 }
 
 // find returns the first route that matches, or nil.

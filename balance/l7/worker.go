@@ -81,7 +81,7 @@ func (w *worker) Expire(now time.Duration) {
 func (w *worker) target(x *exchange, ep *balance.Endpoint) (*target, error) {
 	t := w.targets[ep]
 	if t == nil {
-		t = &target{w: w, ep: ep, stats: x.up.endpointStats(w, ep)}
+		t = &target{w: w, ep: ep, key: ep.Key(), stats: x.up.endpointStats(w, ep)}
 		w.targets[ep] = t
 	}
 	if t.set != x.set {

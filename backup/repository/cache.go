@@ -67,9 +67,6 @@ func (c *fileCache) write(path string, data []byte) {
 
 // retain removes the files of a kind that the repository no longer has.
 func (c *fileCache) retain(kind store.Kind, has func(ID) bool) {
-	if !c.keeps(kind) && kind != store.Pack {
-		return
-	}
 	if c == nil {
 		return
 	}
@@ -102,6 +99,11 @@ func (c *fileCache) savePack(pack ID, sealed []byte) {
 	if c != nil {
 		c.write(c.path(store.Pack, pack), sealed)
 	}
+}
+
+// dropPack removes a pack that is damaged here, and reports whether it was here.
+func (c *fileCache) dropPack(pack ID) bool {
+	return c != nil && os.Remove(c.path(store.Pack, pack)) == nil
 }
 
 // blobCacheBytes bounds the opened blobs kept in memory for mounts and dumps.

@@ -99,6 +99,7 @@ func (x *masterIndex) load(ctx context.Context) error {
 			x.mu.Lock()
 			x.loaded = true
 			x.mu.Unlock()
+			x.r.cache.retain(store.Pack, x.hasPack)
 			return nil
 		}
 	}

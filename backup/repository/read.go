@@ -59,12 +59,12 @@ func (r *Repository) readBlob(ctx context.Context, h BlobHandle, buf []byte) ([]
 	var failed error
 	for _, p := range places {
 		*sealed = slices.Grow((*sealed)[:0], int(p.length))[:p.length]
-		err := r.readSealed(ctx, p, *sealed)
-		if err == nil {
-			buf, err = r.openBlob(buf, *sealed, p.packEntry)
+		data, err := r.readPlace(ctx, p, buf, *sealed)
+		if err != nil && r.cache.dropPack(p.pack) {
+			data, err = r.readPlace(ctx, p, buf, *sealed) // this time from the store
 		}
 		if err == nil {
-			return buf, nil
+			return data, nil
 		}
 		failed = errors.Join(failed, fmt.Errorf("load %v from pack %s: %w", h, p.pack.Short(), err))
 		if ctx.Err() != nil {
@@ -72,6 +72,13 @@ func (r *Repository) readBlob(ctx context.Context, h BlobHandle, buf []byte) ([]
 		}
 	}
 	return nil, failed
+}
+
+func (r *Repository) readPlace(ctx context.Context, p place, buf, sealed []byte) ([]byte, error) {
+	if err := r.readSealed(ctx, p, sealed); err != nil {
+		return nil, err
+	}
+	return r.openBlob(buf, sealed, p.packEntry)
 }
 
 // readSealed fills p with the sealed bytes of a blob. Packs of trees are kept by the local cache as a whole: whoever reads

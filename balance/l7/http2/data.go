@@ -31,6 +31,22 @@ func (c *Conn) beginData() *Event {
 	}
 	s.recvWindow -= int32(n)
 	c.data = s
+	if c.state == readData {
+		return c.measure(s)
+	}
+	return nil
+}
+
+// measure compares the length of a frame's data, once it is known, with what Content-Length has left to come.
+func (c *Conn) measure(s *stream) *Event {
+	n := int64(c.left)
+	if s.left < 0 {
+		return nil
+	}
+	if n > s.left || n < s.left && c.frame.has(flagEndStream) {
+		return c.breakStream(s, lengthMismatch)
+	}
+	s.left -= n
 	return nil
 }
 
@@ -63,6 +79,7 @@ func (c *Conn) stepPad() (*Event, bool) {
 	c.creditConn(int32(1 + c.pad))
 	if c.data != nil {
 		c.creditStream(c.data, int32(1+c.pad))
+		return c.measure(c.data), true
 	}
 	return nil, true
 }
@@ -89,12 +106,6 @@ func (c *Conn) stepData() (*Event, bool) {
 // pass gives data of a stream to the driver.
 func (c *Conn) pass(s *stream, p []byte, end bool) *Event {
 	s.held += int32(len(p))
-	if s.left >= 0 {
-		s.left -= int64(len(p))
-		if s.left < 0 || end && s.left > 0 {
-			return c.breakStream(s, lengthMismatch)
-		}
-	}
 	if len(p) > 0 {
 		c.earn(earnedByInput)
 	} else if !end {

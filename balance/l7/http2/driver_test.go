@@ -1,7 +1,6 @@
 package http2
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -312,21 +311,4 @@ func (r *testResponse) take(ev *Event) (done bool) {
 		return true
 	}
 	return ev.End
-}
-
-var errTimeout = errors.New("no event in time")
-
-// await returns when the condition holds, which some other goroutine is about to bring about.
-func await(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
-		if holds() {
-			tick.Stop()
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, errTimeout)
-		}
-	}
 }

@@ -128,4 +128,38 @@ func TestStreamsAreListedAndMayBeResetMeanwhile(t *testing.T) {
 	for range s.c.Streams() {
 		t.Error("a stream is left")
 	}
+	s.play("headers 7 end GET \n headers 9 end GET")
+	for id := range s.c.Streams() {
+		if id != 9 {
+			t.Errorf("stream %d after the loop was left", id)
+		}
+		break
+	}
+}
+
+func TestTextsThatAreNoHeadsAreNotSent(t *testing.T) {
+	server, client := newScript(t, false, Settings{}), newScript(t, true, Settings{})
+	server.play("settings \n headers 1 end GET")
+	client.play("settings")
+	for _, text := range []string{
+		"", "HTTP/1.1 200", "HTTP/1.1 200 OK\n\n", "HTTP/1.1 2\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "HTTP/1.1 200 OK\r\n: x\r\n\r\n",
+		"HTTP/1.1 200 OK\r\na: b\r\n\r\nmore\r\n",
+	} {
+		if err := server.c.SendResponse(1, []byte(text), 0); err != ErrHead {
+			t.Errorf("%q: %v", text, err)
+		}
+		if _, err := client.c.SendRequest([]byte(text), End); err != ErrHead && text != "HTTP/1.1 200 OK\r\n\r\n" {
+			t.Errorf("%q as a request: %v", text, err)
+		}
+	}
+	if err := server.c.SendResponse(1, []byte("HTTP/1.1 200 OK\r\na:  b \t\r\n"), 0); err != nil { // the empty line may be missing
+		t.Error(err)
+	}
+	if err := server.c.SendTrailers(1, []byte("a: b\nc: d\r\n")); err != ErrHead {
+		t.Errorf("trailers: %v", err)
+	}
+	server.frames()
+	if got := server.told[len(server.told)-1]; got != "< headers 1 :status=200 a=b" || len(client.c.Out) > 0 {
+		t.Errorf("sent %q, and %x", got, client.c.Out)
+	}
 }

@@ -40,6 +40,7 @@ type headReader struct {
 	upgrades bool // requests for WebSockets are taken
 	hosted   bool // a Host line is written
 	length   bool // there is a Content-Length
+	cookies  bool // there are some, in crumb
 
 	sensitive bool
 	secure    bool
@@ -59,7 +60,7 @@ func (h *headReader) begin(kind blockKind, c *Conn) {
 	if c.client {
 		h.names = http1.UnderscoresKeep // they are about what a client may make a server believe
 	}
-	h.plain, h.hosted, h.length = false, false, false
+	h.plain, h.hosted, h.length, h.cookies = false, false, false, false
 	h.end = c.blockFrame.has(flagEndStream)
 	h.upgrades = c.set.WebSocket
 	h.sensitive, h.secure, h.switched = false, false, false
@@ -129,9 +130,10 @@ func (h *headReader) note(known http1.Name, f *hpack.Field) rule {
 	case known == http1.Host && h.kind == request:
 		return h.noteHost(f)
 	case known == http1.Cookie && h.kind == request: // RFC 9113 §8.2.3
-		if len(h.crumb) > 0 {
+		if h.cookies {
 			h.crumb = append(h.crumb, "; "...)
 		}
+		h.cookies = true
 		h.crumb = append(h.crumb, f.Value...)
 		return none
 	case known == http1.ContentLength:
@@ -282,7 +284,7 @@ func (h *headReader) concludeRequest(lim *http1.Limits) *http1.Error {
 	if h.broken != none || h.refusal != nil {
 		return h.refusal
 	}
-	if len(h.crumb) > 0 {
+	if h.cookies {
 		h.text = http1.AppendKnown(h.text, http1.Cookie, h.crumb)
 	}
 	switch {

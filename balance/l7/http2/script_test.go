@@ -517,7 +517,7 @@ func (s *script) driverLine(verb string, w *words) bool {
 	case "wait":
 		s.tell("window %d", c.Window(w.number()))
 	case "open":
-		s.tell("open %d", c.Open())
+		s.tell("open %d websocket=%v", c.Open(), c.WebSocket())
 	case "sleep":
 		d, err := time.ParseDuration(w.word())
 		if err != nil {

@@ -227,17 +227,36 @@ func (c *Conn) field(s *stream, f *http1.Field, flags Flags) {
 	case s.tunnel && (f.Known == http1.SecWebSocketKey || f.Known == http1.SecWebSocketAccept):
 		return // RFC 8441 §5: neither a key nor its proof
 	}
-	w := &c.sc.write
-	w.name = w.name[:0]
-	for _, b := range f.Name {
-		w.name = append(w.name, lower(b))
-	}
 	how := c.indexing(f.Known)
 	if flags&Sensitive != 0 {
 		how = hpack.Never
 	}
-	c.Out = c.enc.Append(c.Out, w.name, f.Value, how)
+	switch name := &wireNames[f.Known]; {
+	case name.index != 0:
+		c.Out = c.enc.AppendNamed(c.Out, name.index, f.Value, how)
+	case f.Known != http1.Other:
+		c.Out = c.enc.Append(c.Out, name.text, f.Value, how)
+	default:
+		w := &c.sc.write
+		w.name = w.name[:0]
+		for _, b := range f.Name {
+			w.name = append(w.name, lower(b))
+		}
+		c.Out = c.enc.Append(c.Out, w.name, f.Value, how)
+	}
 }
+
+// wireNames are the known names as HTTP/2 has them, and their places in the compression's static table.
+var wireNames = func() (names [64]struct {
+	text  []byte
+	index uint8
+}) {
+	for n := http1.Other + 1; n.String() != ""; n++ {
+		text := bytes.ToLower([]byte(n.String()))
+		names[n].text, names[n].index = text, hpack.NameIndex(text)
+	}
+	return names
+}()
 
 // secret reports whether values of a field are credentials (RFC 7541 §7.1.3).
 func secret(n http1.Name) bool {

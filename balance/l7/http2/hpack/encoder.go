@@ -85,7 +85,7 @@ func AppendStatic(dst []byte, index uint8) []byte { return append(dst, 0x80|inde
 // Append appends a field. The name must be in lower case.
 func (e *Encoder) Append(dst, name, value []byte, how Indexing) []byte {
 	if how != Index {
-		return e.literal(dst, nameIndex(name), name, value, how)
+		return e.literal(dst, uint32(NameIndex(name)), name, value, how)
 	}
 	return e.index(dst, 0, name, value)
 }
@@ -97,6 +97,9 @@ func (e *Encoder) AppendNamed(dst []byte, index uint8, value []byte, how Indexin
 	}
 	return e.index(dst, uint32(index), staticBytes[index].name, value)
 }
+
+// NameIndex returns the index of the first field of the static table with a name, or 0. The name must be in lower case.
+func NameIndex(name []byte) uint8 { return staticNames[string(name)] }
 
 // index appends a field as an index if the table holds it, and otherwise as a literal, which is put into the table if
 // it was written before. at is the index of its name, 0 if not known.
@@ -113,7 +116,7 @@ func (e *Encoder) index(dst []byte, at uint32, name, value []byte) []byte {
 		}
 	}
 	if at == 0 {
-		at = nameIndex(name)
+		at = uint32(NameIndex(name))
 	}
 	if !known || entrySize(name, value) > e.table.limit*3/4 {
 		*s = slot{hash: h}
@@ -168,8 +171,6 @@ func (e *Encoder) text(dst, s []byte) []byte {
 	}
 	return append(appendInteger(dst, 0, 0x7f, uint32(len(s))), s...)
 }
-
-func nameIndex(name []byte) uint32 { return uint32(staticNames[string(name)]) }
 
 // hash mixes a field's bytes, eight at a time. It is never 0, which stands for an empty slot. Somebody who finds
 // fields of equal hash gains that they are written as literals.

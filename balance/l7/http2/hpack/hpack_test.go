@@ -141,6 +141,10 @@ func TestRefusesBlocksThatBreakTheRFC(t *testing.T) {
 		{"Huffman: EOS", "40 01 61 84 ffff ffff", ErrHuffman},
 		{"Huffman: eight bits of padding", "40 01 61 82 1fff", ErrHuffman},
 		{"Huffman: padded with zeros", "40 01 61 81 18", ErrHuffman},
+		{"Huffman: EOS, early in a long string", "40 01 61 8c ffff ffff 0000 0000 0000 0000", ErrHuffman},
+		{"name that is no Huffman code", "40 81 18", ErrHuffman},
+		{"table size cut short", "3f", ErrTruncated},
+		{"literal cut short", "0f", ErrTruncated},
 		{"table above what was announced", "3f e2 1f", ErrTableSize},
 		{"table size after a field", "82 20", ErrTableOrder},
 	} {
@@ -208,6 +212,34 @@ func TestAFieldTakesItsPlaceTheSecondTime(t *testing.T) {
 	}
 }
 
+// TestAFieldLargerThanTheTableEmptiesIt: RFC 7541 §4.4.
+func TestAFieldLargerThanTheTableEmptiesIt(t *testing.T) {
+	var d Decoder
+	if _, err := readAll(&d, []byte("\x40\x01a\x01b\xbe")); err != nil || d.table.len() != 1 {
+		t.Fatal(err)
+	}
+	large := append([]byte("\x7e\x7f\xa1\x1f"), bytes.Repeat([]byte("x"), 4128)...) // named as the one that it pushes out
+	fields, err := readAll(&d, large)
+	if err != nil || len(fields) != 1 || fields[0].name != "a" || len(fields[0].value) != 4128 || d.table.len() != 0 || d.table.size != 0 {
+		t.Errorf("%v, %d fields, %d in the table", err, len(fields), d.table.len())
+	}
+	if fields, err := readAll(&d, []byte("\x20")); len(fields) != 0 || err != nil { // nothing but a size
+		t.Errorf("%v, %v", fields, err)
+	}
+}
+
+func TestANameOfTheStaticTableMayBeIndexed(t *testing.T) {
+	var e Encoder
+	var d Decoder
+	for i, want := range []byte{0x01, 0x41, 0xbe} {
+		block := e.AppendNamed(e.Begin(nil), Authority, []byte("h"), Index)
+		fields, err := readAll(&d, block)
+		if block[0] != want || err != nil || texts(fields) != ":authority: h\n" {
+			t.Errorf("time %d: %x reads as %v, %v", i, block, fields, err)
+		}
+	}
+}
+
 func TestLargeFieldsDoNotEmptyTheTable(t *testing.T) {
 	var e Encoder
 	large := bytes.Repeat([]byte("x"), 3100)
@@ -261,7 +293,10 @@ func TestManyFieldsStayWithinTheTable(t *testing.T) {
 	var got []xhpack.HeaderField
 	x := xhpack.NewDecoder(TableSize, func(f xhpack.HeaderField) { got = append(got, f) })
 	for i := range 20000 {
-		name, value := fmt.Sprintf("name-%d", i%7), strings.Repeat("v", i%97)+fmt.Sprint(i/3%211)
+		name, value := fmt.Sprintf("name-%d", i/2%7), strings.Repeat("v", i/2%97)+fmt.Sprint(i/6%211)
+		if i%2000 > 1900 {
+			value += strings.Repeat("large", 500) // pushes out all others
+		}
 		block := e.Append(e.Begin(nil), []byte(name), []byte(value), Indexing(i%17/16))
 		got = got[:0]
 		if _, err := x.Write(block); err != nil || x.Close() != nil {
@@ -274,6 +309,9 @@ func TestManyFieldsStayWithinTheTable(t *testing.T) {
 		if len(got) != 1 || got[0].Name != name || got[0].Value != value {
 			t.Fatalf("field %d: the library reads %v", i, got)
 		}
+	}
+	if e.table.inserted < 5000 {
+		t.Errorf("only %d fields came into the table", e.table.inserted)
 	}
 	for _, table := range []*table{&e.table, &d.table} {
 		if table.size > TableSize || cap(table.bytes) > 4*TableSize || cap(table.entries) > 4*TableSize/Overhead {

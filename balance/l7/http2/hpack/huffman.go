@@ -152,15 +152,14 @@ func readHuffmanEnd(dst, p []byte, acc uint64, bits uint) ([]byte, Error) {
 	}
 }
 
-// longCode reads a code of more than quickBits at the top of acc.
+// longCode reads a code of more than quickBits at the top of acc. The code is complete: there always is one.
 func longCode(acc uint64) (symbol uint16, bits uint) {
-	for n := quickBits + 1; n <= codeMax; n++ {
+	for n := quickBits + 1; ; n++ {
 		i := uint32(acc>>(64-n)) - huffman.first[n] // far too large if below
 		if i < uint32(huffman.start[n+1]-huffman.start[n]) {
 			return huffman.sorted[huffman.start[n]+uint16(i)], uint(n)
 		}
 	}
-	return eos, codeMax // not reached: the code is complete
 }
 
 // checkPadding looks at what is left when no whole code is: fewer than eight bits, all ones.

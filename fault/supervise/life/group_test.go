@@ -1,6 +1,8 @@
 package life
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -134,16 +136,15 @@ func (w *world) check() {
 	}
 }
 
+// ids lists the living processes in order.
+func (w *world) ids() []ID { return slices.Sorted(maps.Keys(w.alive)) }
+
 // choose picks a living process.
 func (w *world) choose() *Process {
-	var ids []ID
-	for id := range w.alive {
-		ids = append(ids, id)
-	}
-	if len(ids) == 0 {
+	if len(w.alive) == 0 {
 		return nil
 	}
-	return w.alive[rapid.SampledFrom(ids).Draw(w.t, "id")]
+	return w.alive[rapid.SampledFrom(w.ids()).Draw(w.t, "id")]
 }
 
 // Whatever happens in what order: what is decided fits what there is, at most one place is replaced at a time, nobody who is
@@ -216,8 +217,8 @@ func (w *world) settle() {
 	for range 200 {
 		w.decide()
 		w.now += time.Second
-		for _, p := range w.alive {
-			switch p.Phase {
+		for _, id := range w.ids() {
+			switch p := w.alive[id]; p.Phase {
 			case Starting:
 				w.ready(p)
 			case Draining:
@@ -225,7 +226,6 @@ func (w *world) settle() {
 			case Stopping:
 				w.exit(p)
 			}
-			break
 		}
 	}
 	if len(w.alive) != w.policy.Replicas {
@@ -247,8 +247,8 @@ func (w *world) end() {
 	for range 100 {
 		w.decide()
 		w.now += 6 * time.Second
-		for _, p := range w.alive {
-			if p.Phase == Stopping {
+		for _, id := range w.ids() {
+			if p := w.alive[id]; p.Phase == Stopping {
 				w.exit(p)
 			}
 		}

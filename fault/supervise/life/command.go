@@ -10,12 +10,8 @@ import (
 // there is no such place.
 func (g *Group) Restart(slot int, now time.Duration) error {
 	return g.each(slot, func(s *Slot) {
-		switch {
-		case s.Failed || s.Halted || s.Current == nil:
-			s.Failed, s.Halted, s.History, s.Level, s.NotBefore = false, false, nil, 0, now
-		default:
-			s.Again = true
-		}
+		s.Again = !s.Failed && !s.Halted && s.Current != nil
+		s.Failed, s.Halted, s.History, s.Level, s.NotBefore = false, false, nil, 0, now
 	})
 }
 

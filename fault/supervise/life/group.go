@@ -196,11 +196,13 @@ func (g *Group) crashed(s *Slot, p *Process, why string, now time.Duration, rand
 		s.Failed = true
 		g.tell(GaveUp, p, fmt.Sprintf("%d restarts within %v; the last end: %s", len(s.History), r.Within, why), 0)
 	default:
+		s.History = append(s.History, now)
+		s.Restarts++
 		g.tell(Restarts, p, why, g.pause(s, now, random))
 	}
 }
 
-// pause counts a restart and returns how long it has to wait.
+// pause lets a place wait before its next start, and returns how long.
 func (g *Group) pause(s *Slot, now time.Duration, random uint64) time.Duration {
 	r := g.policy.Restart
 	d := r.BackoffMax
@@ -212,8 +214,6 @@ func (g *Group) pause(s *Slot, now time.Duration, random uint64) time.Duration {
 	offset, _ := bits.Mul64(random, uint64(d/10)+1)
 	d += time.Duration(offset)
 	s.Level++
-	s.Restarts++
-	s.History = append(s.History, now)
 	s.NotBefore = now + d
 	return d
 }

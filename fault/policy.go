@@ -81,7 +81,9 @@ func LearnedTimeout(l *timeout.Learned) Policy {
 }
 
 // Retry makes the attempt again if it failed. The budget bounds retries to a
-// share of the calls; nil is one of this policy alone, with the defaults.
+// share of the calls; nil is one of this policy alone, with the defaults. It waits
+// for as long as the service asked for; if that is more than [MaxAfter], or the
+// caller will not wait for so long, the last attempt is the result.
 func Retry(p retry.Policy, b *retry.Budget) Policy {
 	if b == nil {
 		b = retry.NewBudget(retry.BudgetConfig{})

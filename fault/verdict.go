@@ -47,6 +47,10 @@ type Verdict struct {
 	After time.Duration
 }
 
+// MaxAfter is the longest time that a service may ask to be left alone for and
+// still get another attempt of the same call.
+const MaxAfter = 10 * time.Second
+
 // Breaker returns what a breaker is told.
 func (v Verdict) Breaker() breaker.Outcome {
 	return [...]breaker.Outcome{breaker.OK, breaker.Failed, breaker.Ignored}[v.Outcome]

@@ -157,22 +157,23 @@ func (r *Recorder) Places() []Place {
 // deepest is how far up the stack the call of panic is looked for.
 const deepest = 64
 
-// panicked names the place that the goroutine panicked at: the first function
-// outside the runtime above the runtime's own panic.
+// panicked names the place that the goroutine panicked at: the function that
+// called into the runtime's panic. If deferred functions recovered and panicked
+// again, it is where the first panic was.
 func panicked() string {
 	var pcs [deepest]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
-	found := false
+	place, inPanic := "an unknown place", false
 	for {
 		f, more := frames.Next()
 		switch {
 		case f.Function == "runtime.gopanic":
-			found = true
-		case found && !strings.HasPrefix(f.Function, "runtime."):
-			return fmt.Sprintf("%s (%s:%d)", f.Function, path.Base(f.File), f.Line)
+			inPanic = true
+		case inPanic && !strings.HasPrefix(f.Function, "runtime."):
+			place, inPanic = fmt.Sprintf("%s (%s:%d)", f.Function, path.Base(f.File), f.Line), false
 		}
 		if !more {
-			return "an unknown place"
+			return place
 		}
 	}
 }

@@ -47,6 +47,12 @@ func TestErrorNamesThePlace(t *testing.T) {
 	if err := capture(r, 0, func() { panic("text") }); err.Unwrap() != nil {
 		t.Errorf("text unwraps to %v", err.Unwrap())
 	}
+	if err := capture(r, 0, func() {
+		defer func() { panic(recover()) }()
+		wrapped()
+	}); !strings.Contains(err.Place, "panics.wrapped") {
+		t.Errorf("a panic that was passed on is placed in %s", err.Place)
+	}
 	if err := r.Capture(0, "made up"); err.Place != "an unknown place" {
 		t.Errorf("without a panic the place is %s", err.Place)
 	}

@@ -54,7 +54,7 @@ func (c *call[T]) retry(ctx context.Context, i int, p *fault.Policy) (v T, err e
 	p.Budget.Request(c.now)
 	for attempts := 1; ; attempts++ {
 		v, err = c.enter(ctx, i+1)
-		if !c.again(p, attempts) || !p.Budget.Take(c.now) {
+		if !c.again(p, attempts) || c.verdict.After > fault.MaxAfter || !p.Budget.Take(c.now) {
 			return v, err
 		}
 		wait := max(p.Retry.Backoff(attempts, c.verdict.Reason, rand.Uint64()), c.verdict.After)

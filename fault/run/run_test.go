@@ -135,9 +135,14 @@ func TestRetryComesBackWhenItWasTold(t *testing.T) {
 		if took := time.Since(begun); took != 3*time.Second {
 			t.Errorf("came back after %v", took)
 		}
+		f, calls := failing(1, busy(time.Hour))
+		_, err = Do(t.Context(), stack(fault.Retry(retry.Policy{}, nil)), f)
+		if err != busy(time.Hour) || *calls != 1 {
+			t.Errorf("it waits for an hour: %v", err)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		f, calls := failing(1, busy(3*time.Second))
+		f, calls = failing(1, busy(3*time.Second))
 		begun = time.Now()
 		_, err = Do(ctx, stack(fault.Retry(retry.Policy{}, nil)), f)
 		if err != busy(3*time.Second) || *calls != 1 || time.Since(begun) != 0 {
@@ -167,9 +172,9 @@ func TestRetryThatIsNotMadeGoesBackToTheBudget(t *testing.T) {
 		before := b.Remaining(Now())
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
-		f, calls := failing(9, busy(time.Minute))
+		f, calls := failing(9, busy(9*time.Second))
 		_, err := Do(ctx, stack(fault.Retry(retry.Policy{}, b)), f)
-		if err != busy(time.Minute) || *calls != 1 {
+		if err != busy(9*time.Second) || *calls != 1 {
 			t.Errorf("%d calls, %v", *calls, err)
 		}
 		if after := b.Remaining(Now()); after < before {

@@ -32,8 +32,12 @@ func (x *exchange) pump() {
 			x.w.Loop.Again(u.tok, loop.Readable)
 			return
 		}
+		limit := x.paced(x.readMax)
+		if limit == 0 {
+			return
+		}
 		at := headroom + copy(x.w.buf[headroom:], u.in)
-		n, e := loop.Read(u.fd, x.w.buf[at:at+x.readMax])
+		n, e := loop.Read(u.fd, x.w.buf[at:at+limit])
 		switch {
 		case e == unix.EAGAIN:
 			u.readable = false
@@ -42,7 +46,7 @@ func (x *exchange) pump() {
 			u.readable = false
 			x.endpointEnded(e)
 			return
-		case n < x.readMax:
+		case n < limit:
 			u.readable = u.peerDone
 		case x.readMax < bulkRead:
 			x.readMax *= 2
@@ -140,8 +144,12 @@ func (x *exchange) head(from, to int) {
 		x.ep.Answered(now, now-x.sent)
 	}
 	x.phase = phaseBody
-	x.stallBy = 0
-	if x.retryStatus(resp, from, to) {
+	x.stallBy, x.hedgeBy = 0, 0
+	x.dropRival(balance.Canceled)
+	if h := x.route.Hedge; h != nil && x.sent > 0 {
+		h.Observe(now, now-x.sent)
+	}
+	if x.retryStatus(resp, from, to) || x.fallBackFrom(resp, from, to) {
 		return
 	}
 	x.status = resp.Status
@@ -184,15 +192,37 @@ func (x *exchange) retryStatus(resp *http1.Response, from, to int) bool {
 	if !x.retained || !x.method.Idempotent() || !x.reqBody.Done() || x.up.Pool.Available(x.w.Loop.Now()) <= 1 || !x.afford() {
 		return false
 	}
+	x.discard(resp, from, to)
+	x.again(retry.Status, false)
+	return true
+}
+
+// fallBackFrom gives the client the route's fallback in place of an answer whose status asks for that.
+func (x *exchange) fallBackFrom(resp *http1.Response, from, to int) bool {
+	f := x.route.Fallback
+	if f == nil || x.fellBack || resp.Status < 400 || !f.When.Has(resp.Status) {
+		return false
+	}
+	if f.Upstream != nil && !(x.retained && x.method.Idempotent() && x.reqBody.Done()) {
+		return false
+	}
+	x.discard(resp, from, to)
+	return x.fallBack(resp.Status)
+}
+
+// discard ends an attempt whose answer the client does not get.
+func (x *exchange) discard(resp *http1.Response, from, to int) {
 	x.t.stats.status[statusClass(resp.Status)].Add(1)
 	x.ansBody.Reset(resp.Framing, resp.Length, http1.Verbatim)
 	_, used, err := x.ansBody.Pass(x.w.buf[from:to])
 	u := x.u
 	x.u = nil
-	x.giveBack(balance.Outcome{Result: balance.ServerError, Latency: x.latency(), Status: resp.Status})
+	o := balance.Outcome{Result: balance.OK, Latency: x.latency(), Status: resp.Status}
+	if resp.Status >= 500 {
+		o.Result = balance.ServerError
+	}
+	x.giveBack(o)
 	x.part(u, err == nil && used == to-from && x.ansBody.Done() && resp.KeepAlive)
-	x.again(retry.Status, false)
-	return true
 }
 
 // body passes w.buf[from:to] on to the client, behind a head if there is one.

@@ -116,11 +116,17 @@ func (x *exchange) awaitAnswer() {
 	if x.set.Stall {
 		x.stallBy = now + x.ep.StallAfter()
 	}
+	x.planHedge(now)
+	x.enter(phaseAnswer, x.answerLimit())
+}
+
+// answerLimit is how long the endpoint may take for the head of its answer.
+func (x *exchange) answerLimit() time.Duration {
 	limit := x.set.FirstByte
 	if x.route.FirstByte > 0 {
 		limit = x.route.FirstByte
 	}
-	x.enter(phaseAnswer, earliest(limit, x.route.PerTry))
+	return earliest(limit, x.route.PerTry)
 }
 
 // latency is how long the endpoint took to answer; 0 if it answered before it had the whole request.
@@ -159,6 +165,8 @@ func (x *exchange) attemptFailed(f failure) {
 	switch {
 	case x.answered:
 		x.abort()
+	case x.rival.u != nil:
+		x.promote()
 	case x.mayRetry(f, stale):
 		x.again(reasonOf[f], stale)
 	case f == failedTimeout || f == failedStall:

@@ -60,7 +60,7 @@ func (t *target) take(probe bool) *conn {
 // quiet asks the kernel whether there is nothing to read on a connection, neither bytes nor an end that the loop
 // has not seen yet. It is worth a system call for requests that must not be sent twice.
 func (u *conn) quiet() bool {
-	if loop.Peek(u.fd) != unix.EAGAIN {
+	if _, e := loop.Peek(u.fd); e != unix.EAGAIN {
 		return false
 	}
 	u.readable = false
@@ -142,6 +142,10 @@ func (u *conn) Ready(ev loop.Events) {
 		if ev&^loop.Writable != 0 && !u.quiet() {
 			u.t.drop(u)
 		}
+		return
+	}
+	if u != x.u {
+		x.rivalReady(ev)
 		return
 	}
 	if u.connecting {

@@ -25,6 +25,10 @@ type exchange struct {
 
 	preferred *balance.Endpoint // whom the affinity cookie names
 
+	rival    rival     // the second attempt, if there is one
+	hedges   int       // second attempts made
+	admitted admission // what the pool's guards have given
+
 	method    http1.Method
 	source    netip.Addr // of the client, as far as trusted proxies tell
 	requestID []byte
@@ -56,6 +60,7 @@ type exchange struct {
 	ansAlive  bool // the endpoint keeps the connection
 	awaiting  bool // the endpoint has been told that it owes an answer
 	logging   bool // what is being built is a log line
+	fellBack  bool // the fallback has been used
 	readMax   int
 	status    int
 	bytesIn   int64
@@ -68,9 +73,13 @@ type exchange struct {
 	total   time.Duration // the whole request ends by then; 0 is no limit
 	phaseBy time.Duration // the phase ends by then; 0 is no limit
 	stallBy time.Duration // the endpoint's silence is looked at then; 0 is never
+	hedgeBy time.Duration // a second attempt is made then; 0 is never
+	paceBy  time.Duration // the answer goes on then, under an injected bandwidth; 0 is at once
 	moved   time.Duration // when a byte last moved in the phases after the head
 	asked   time.Duration // since when the client's next bytes are waited for; 0 if they are not
 	waited  time.Duration // how long that has taken before, in all
+
+	retryAfter time.Duration // what a client that is turned away is told; 0 is a second
 
 	log  logFields
 	life uint64 // counts the uses of this object
@@ -126,6 +135,8 @@ func (x *exchange) begin(rest []byte) {
 		x.fail(404, "no route for this host and path")
 	case !x.lis.Access.Permits(x.source) || !r.Access.Permits(x.source):
 		x.fail(403, "this address may not")
+	case len(r.Limits) > 0 && !x.withinRates():
+	case x.spoil():
 	case !x.takeBody(rest):
 	case r.Redirect != nil:
 		x.redirect(r.Redirect)
@@ -168,6 +179,9 @@ func (x *exchange) forward() {
 	if x.route.Timeout > 0 {
 		x.total = x.start + x.route.Timeout
 	}
+	if !x.admit() {
+		return
+	}
 	q := &x.w.req
 	p := &x.w.pick
 	*p = balance.Request{Tried: x.tried[:0], Movable: x.movable()}
@@ -186,7 +200,9 @@ func (x *exchange) forward() {
 	if b := x.budget(); b != nil {
 		b.Request(x.w.Loop.Now())
 	}
-	x.pick(p)
+	if !x.delayed() {
+		x.pick(p)
+	}
 }
 
 // movable reports whether the request could go to another endpoint if its own stopped answering.
@@ -212,12 +228,18 @@ func (x *exchange) pick(p *balance.Request) {
 	case balance.ErrSaturated:
 		x.enqueue()
 	default:
+		if x.hold() {
+			return
+		}
 		x.up.counters.none.Add(1)
 		x.fail(503, "no endpoint is available")
 	}
 }
 
-func (x *exchange) enqueue() {
+func (x *exchange) enqueue() { x.wait(x.set.Queue) }
+
+// wait puts the request into its pool's queue, for limit at the longest.
+func (x *exchange) wait(limit time.Duration) {
 	if !x.c.watch() { // it may be long, and nobody may be left at its end
 		x.c.lost()
 		return
@@ -230,7 +252,7 @@ func (x *exchange) enqueue() {
 	}
 	x.queueing = true
 	x.up.counters.queued.Add(1)
-	x.enter(phaseQueue, x.set.Queue)
+	x.enter(phaseQueue, limit)
 }
 
 // clientFlushed goes on when the client has taken everything that was kept for it.
@@ -275,6 +297,8 @@ func (x *exchange) end() {
 		x.u.close()
 		x.u = nil
 	}
+	x.dropRival(balance.Canceled)
+	x.leave(x.judge())
 	x.account()
 	whole := x.reqBody.Done() && !x.unparsed
 	keepAlive := x.keepAlive && whole && !x.lost

@@ -113,7 +113,7 @@ func (x *exchange) rivalReady(ev loop.Events) {
 	}
 	u.readable = true
 	u.peerDone = u.peerDone || ev&loop.PeerDone != 0
-	if loop.Peek(u.fd) != 0 { // an end without a byte is no answer
+	if n, e := loop.Peek(u.fd); n == 0 || e != 0 { // an end without a byte is no answer
 		x.dropRival(balance.Reset)
 		return
 	}

@@ -3,7 +3,6 @@ package l7
 import (
 	"time"
 
-	"github.com/trivet-ha/trivet/balance"
 	"github.com/trivet-ha/trivet/fault/breaker"
 	"github.com/trivet-ha/trivet/fault/limit"
 	"github.com/trivet-ha/trivet/fault/limit/adaptive"
@@ -215,5 +214,3 @@ func (r *routeCounters) deedsInto(all map[string]uint64) {
 
 // retryAfterMax bounds what a client is told to wait.
 const retryAfterMax = time.Hour
-
-var _ balance.Result

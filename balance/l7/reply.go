@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"math"
 	"strconv"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
@@ -15,6 +16,9 @@ var noRoute = &Route{Name: NoRoute}
 
 // fail answers with an error of our own.
 func (x *exchange) fail(status int, text string) {
+	if status >= 500 && x.fallBack(status) {
+		return
+	}
 	x.w.text = append(append(x.w.text[:0], text...), '\n')
 	x.reply(status, textPlain, x.w.text, nil)
 }
@@ -50,7 +54,8 @@ func (x *exchange) reply(status int, contentType string, body []byte, ops *Heade
 		head = append(strconv.AppendInt(head, int64(len(body)), 10), "\r\n"...)
 	}
 	if status == 503 || status == 429 {
-		head = append(head, "Retry-After: 1\r\n"...)
+		head = append(head, "Retry-After: "...)
+		head = append(strconv.AppendInt(head, int64(max(1, math.Ceil(min(x.retryAfter, retryAfterMax).Seconds()))), 10), "\r\n"...)
 	}
 	if ops != nil {
 		head = x.appendOps(head, ops)

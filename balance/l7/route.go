@@ -7,7 +7,9 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/trivet-ha/trivet/fault/hedge"
 	"github.com/trivet-ha/trivet/fault/retry"
+	"github.com/trivet-ha/trivet/fault/shed"
 )
 
 // A Route says which requests it is for, and what is done with them. Exactly one of Upstream, Split,
@@ -30,6 +32,12 @@ type Route struct {
 	FirstByte time.Duration // instead of the pool's; 0 takes the pool's
 	Retry     retry.Policy  // the zero Policy retries with its defaults; Attempts 1 does not
 	Budget    *retry.Budget // nil takes the pool's
+
+	Limits   []RateLimit
+	Priority shed.Priority
+	Hedge    *hedge.Hedge // second attempts for requests that take long; nil makes none
+	Fallback *Fallback
+	Inject   *Inject // faults on purpose; nil injects none
 
 	BodyMax int64    // instead of the listener's; 0 takes the listener's
 	Upgrade []string // protocols that a client may switch to, in lower case

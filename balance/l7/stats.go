@@ -39,6 +39,7 @@ func (h *histogram) observe(d time.Duration) {
 type routeCounters struct {
 	status   [6]atomic.Uint64 // by status class; index 0 counts requests that were given up without an answer
 	retries  atomic.Uint64
+	deeds    [deedKinds]atomic.Uint64
 	bytesIn  atomic.Uint64 // request bodies
 	bytesOut atomic.Uint64 // answer bodies
 	latency  histogram     // whole requests
@@ -129,8 +130,9 @@ type RouteStats struct {
 	Listener, Route string
 	Status          [6]uint64 // by status class; index 0 are requests given up without an answer
 	Retries         uint64
-	BytesIn         uint64 // of request bodies
-	BytesOut        uint64 // of answer bodies
+	Policies        map[string]uint64 // what policies have done to requests, by name
+	BytesIn         uint64            // of request bodies
+	BytesOut        uint64            // of answer bodies
 	Latency         Histogram
 }
 
@@ -195,13 +197,14 @@ func (s *Server) Stats() (listeners []ListenerStats, routes []RouteStats) {
 }
 
 func (r *routeStats) snapshot() RouteStats {
-	st := RouteStats{Listener: r.listener, Route: r.route}
+	st := RouteStats{Listener: r.listener, Route: r.route, Policies: map[string]uint64{}}
 	for i := range r.workers {
 		w := &r.workers[i]
 		for c := range st.Status {
 			st.Status[c] += w.status[c].Load()
 		}
 		st.Retries += w.retries.Load()
+		w.deedsInto(st.Policies)
 		st.BytesIn += w.bytesIn.Load()
 		st.BytesOut += w.bytesOut.Load()
 		st.Latency.add(&w.latency)

@@ -10,6 +10,10 @@ import (
 // rateGrace is how long a client may take to come up to the minimum rate of a body.
 const rateGrace = 10 * time.Second
 
+// watchWithin is how long a request may take before it matters whether its client is still there. Most are over
+// by then, and their connections need not be watched for that.
+const watchWithin = 200 * time.Millisecond
+
 // enter begins a phase that ends in limit at the latest; 0 is no limit.
 func (x *exchange) enter(p phase, limit time.Duration) {
 	x.phase = p
@@ -22,7 +26,7 @@ func (x *exchange) enter(p phase, limit time.Duration) {
 
 // rearm sets the timer to the nearest of the exchange's deadlines.
 func (x *exchange) rearm() {
-	by := earliest(earliest(x.total, x.phaseBy), x.stallBy)
+	by := earliest(earliest(x.total, x.phaseBy), earliest(x.stallBy, earliest(x.hedgeBy, x.paceBy)))
 	if t := &x.lis.Timeouts; len(x.c.out) > 0 && t.WriteIdle > 0 {
 		by = earliest(by, x.c.progress+t.WriteIdle)
 	} else if x.asked > 0 && !x.tunnel {
@@ -32,6 +36,9 @@ func (x *exchange) rearm() {
 		if t.MinRate > 0 {
 			by = earliest(by, x.asked+max(0, x.patience()-x.waited))
 		}
+	}
+	if !x.c.Watched() {
+		by = earliest(by, x.start+watchWithin)
 	}
 	if by == 0 {
 		x.w.Loop.Disarm(&x.timer)
@@ -72,6 +79,15 @@ func (x *exchange) Expire(now time.Duration) {
 	case x.asked > 0 && !x.tunnel && x.tooSlow(now):
 		x.giveBack(balance.Outcome{Result: balance.Canceled})
 		x.failBroken(408, "the body did not arrive in time")
+	case x.paceBy > 0 && now >= x.paceBy:
+		x.paceBy = 0
+		x.rearm()
+		if x.u != nil {
+			x.pump()
+		}
+	case x.hedgeBy > 0 && now >= x.hedgeBy:
+		x.hedgeNow(now)
+		x.rearm()
 	case x.stallBy > 0 && now >= x.stallBy && x.phase == phaseAnswer:
 		x.lookForStall(now)
 	case x.phaseBy > 0 && now >= x.phaseBy:

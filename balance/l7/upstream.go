@@ -43,7 +43,9 @@ type UpstreamSettings struct {
 	KeepAlive time.Duration // an idle connection is kept no longer; below the endpoints' own limit
 	MaxIdle   int           // idle connections kept for each endpoint and event loop
 	Queue     time.Duration // a request waits no longer for a free endpoint
+	Hold      time.Duration // a request waits so long when no endpoint is available; 0 is not at all
 	Stall     bool          // move requests off an endpoint that has stopped answering
+	Guards    Guards
 
 	// Addresses says where endpoints whose address is a name are dialled: "ip:port".
 	Addresses map[string]string

@@ -111,6 +111,9 @@ func (c *Conn) Watch() error {
 	return nil
 }
 
+// Watched reports whether the connection is registered with the loop.
+func (c *Conn) Watched() bool { return c.tok.Valid() }
+
 // Again has the owner called once more with ev, after all that are ready now; see loop.Again. The connection
 // must be watched.
 func (c *Conn) Again(ev loop.Events) { c.Worker.Loop.Again(c.tok, ev) }

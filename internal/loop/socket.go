@@ -28,10 +28,13 @@ func Read(fd int, p []byte) (n int, errno unix.Errno) {
 }
 
 // Peek returns what Read would, without taking anything: 0 also for bytes that are there.
-func Peek(fd int) unix.Errno {
+func Peek(fd int) (n int, errno unix.Errno) {
 	var p [1]byte
-	_, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
-	return e
+	r, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	if e != 0 {
+		return 0, e
+	}
+	return int(r), 0
 }
 
 // Write sends once, without raising SIGPIPE.

@@ -3,7 +3,9 @@ package http2
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"testing"
+	"unsafe"
 )
 
 // pair is a client's and a server's connection of this package, which talk without a network.
@@ -202,4 +204,43 @@ func BenchmarkData(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestAnIdleConnectionIsSmall: what a client's connection keeps after a hundred requests, all of them different.
+func TestAnIdleConnectionIsSmall(t *testing.T) {
+	var sc, csc Scratch
+	set := Settings{}
+	const conns = 200
+	kept := make([]*Conn, conns)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range kept {
+		kept[i] = NewServer(&set, &sc)
+		client := NewClient(&set, &csc)
+		for j := range 100 {
+			request := fmt.Appendf(nil, "GET /%d HTTP/1.1\r\nHost: h%d\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0 %d\r\n\r\n", j, j/2, j/2)
+			if _, err := client.SendRequest(request, End); err != nil {
+				t.Fatal(err)
+			}
+			kept[i].Receive(client.Out, 0)
+			for ev := kept[i].Next(); ev != nil; ev = kept[i].Next() {
+				if ev.Kind == KindRequest {
+					_ = kept[i].SendResponse(ev.Stream, fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nServer: x%d\r\n\r\n", j/2), End)
+				}
+			}
+			client.Receive(kept[i].Out, 0)
+			for ev := client.Next(); ev != nil; ev = client.Next() {
+			}
+			client.Out, kept[i].Out = nil, nil
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	each := int(after.HeapAlloc-before.HeapAlloc) / conns
+	t.Logf("%d bytes each, %d of them the Conn", each, unsafe.Sizeof(Conn{}))
+	if each > 20<<10 {
+		t.Errorf("%d bytes each", each)
+	}
+	runtime.KeepAlive(kept)
 }

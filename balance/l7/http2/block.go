@@ -120,11 +120,10 @@ func (c *Conn) onRequest(id uint32, p []byte) *Event {
 	}
 	s := c.open(id)
 	s.recvEnd = h.end
-	s.toHEAD = h.req.Method == http1.HEAD
 	if refusal != nil {
 		s.discard = true
 		ev := c.event(KindRefused, s)
-		ev.Refusal, ev.End = refusal, h.end
+		ev.Refusal, ev.End, ev.ToHEAD = refusal, h.end, string(h.method) == "HEAD"
 		return ev
 	}
 	s.head = h.size

@@ -42,6 +42,8 @@ func isVisible(b []byte) bool {
 
 func isTarget(b []byte) bool { return len(b) > 0 && b[0] == '/' }
 
+func isStatus(b []byte) bool { return len(b) == 3 && isDigit(b[0]) && isDigit(b[1]) && isDigit(b[2]) }
+
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 func isDigit(c byte) bool { return c-'0' <= 9 }

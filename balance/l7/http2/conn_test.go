@@ -104,7 +104,7 @@ var serverTable = []row{
 	{name: "CONNECT", lines: "headers 1 :method=CONNECT :authority=h:443 \n data 1 abc \n respond 1 end 405", want: "refused 1 405 method-connect \n < headers 1 end :status=405"},
 	{name: "TRACE", lines: "headers 1 end :method=TRACE :scheme=http :path=/ :authority=h", want: "refused 1 end 405 method-trace"},
 	{name: "a method in lower case", lines: "headers 1 end :method=get :scheme=http :path=/ :authority=h", want: "refused 1 end 400 method"},
-	{name: "another scheme", lines: "headers 1 end :method=GET :scheme=ftp :path=/ :authority=h", want: "refused 1 end 400 scheme"},
+	{name: "another scheme", lines: "headers 1 end :method=HEAD :scheme=ftp :path=/ :authority=h", want: "refused 1 end head 400 scheme"},
 	{name: "a fragment", lines: "headers 1 end :method=GET :scheme=http :path=/a#b :authority=h", want: "refused 1 end 400 target-fragment"},
 	{name: "a control character", lines: `headers 1 end GET x=a\x01b`, want: "refused 1 end 400 field-value"},
 	{name: "two lengths", lines: "headers 1 GET content-length=1 content-length=1", want: "refused 1 400 content-length-duplicate"},

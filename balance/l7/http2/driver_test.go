@@ -43,8 +43,9 @@ func newTestRequest(r *http1.Request) *testRequest {
 }
 
 type server struct {
-	set Settings
-	app app
+	set        Settings
+	app        app
+	drainAfter int // requests of a connection; 0: never
 
 	started time.Time
 	lis     net.Listener
@@ -105,7 +106,7 @@ func (s *server) accept() {
 func (s *server) run(nc net.Conn) error {
 	c := NewServer(&s.set, new(Scratch))
 	buf := make([]byte, 64<<10)
-	for {
+	for served := 0; ; {
 		if err := flush(nc, c); err != nil || c.Drained() {
 			return nil
 		}
@@ -118,6 +119,11 @@ func (s *server) run(nc net.Conn) error {
 		}
 		c.Receive(buf[:n], time.Since(s.started))
 		for ev := c.Next(); ev != nil; ev = c.Next() {
+			if ev.Kind == KindRequest {
+				if served++; served == s.drainAfter {
+					c.Drain()
+				}
+			}
 			s.event(c, ev)
 		}
 	}

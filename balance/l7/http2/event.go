@@ -20,7 +20,9 @@ const (
 	KindData
 	// KindTrailers: the trailers of a body have come, in Data, as lines that may go on. They always end it.
 	KindTrailers
-	// KindReset: the stream is gone, as the peer wants (Code), or because it broke a rule (Err or Refusal).
+	// KindReset: the stream is gone, as the peer wants (Code), or because it broke a rule (Err or Refusal). From an
+	// endpoint whose answer is complete, NoError only says that it does not want the rest of the request. A stream that
+	// broke a rule with its first head has not been heard of before, and has no User.
 	KindReset
 	// KindGoAway: the peer accepts no more requests; those above its last are reset, by further events. Data holds what
 	// it says, for people.
@@ -53,6 +55,7 @@ type Event struct {
 
 	End       bool // the peer's side of the stream ends with this
 	Secure    bool // KindRequest: the scheme is https
+	ToHEAD    bool // KindRefused: the request is HEAD, so that its answer may have no body
 	Sensitive bool // a head: the sender wants values in no table; pass it on as the flag Sensitive
 
 	Code        Code         // KindReset, KindGoAway

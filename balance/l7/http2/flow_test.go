@@ -142,14 +142,16 @@ func TestTextsThatAreNoHeadsAreNotSent(t *testing.T) {
 	server.play("settings \n headers 1 end GET")
 	client.play("settings")
 	for _, text := range []string{
-		"", "HTTP/1.1 200", "HTTP/1.1 200 OK\n\n", "HTTP/1.1 2\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "HTTP/1.1 200 OK\r\n: x\r\n\r\n",
+		"", "HTTP/1.1 200", "HTTP/1.1 200 OK\n\n", "HTTP/1.1 2\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\n\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "HTTP/1.1 200 OK\r\n: x\r\n\r\n",
 		"HTTP/1.1 200 OK\r\na: b\r\n\r\nmore\r\n",
 	} {
 		if err := server.c.SendResponse(1, []byte(text), 0); err != ErrHead {
 			t.Errorf("%q: %v", text, err)
 		}
-		if _, err := client.c.SendRequest([]byte(text), End); err != ErrHead && text != "HTTP/1.1 200 OK\r\n\r\n" {
-			t.Errorf("%q as a request: %v", text, err)
+	}
+	for _, text := range []string{"", "GET /\r\n\r\n", "GET  HTTP/1.1\r\n\r\n", " / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nx\r\n\r\n"} {
+		if _, err := client.c.SendRequest([]byte(text), End); err != ErrHead {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 	if err := server.c.SendResponse(1, []byte("HTTP/1.1 200 OK\r\na:  b \t\r\n"), 0); err != nil { // the empty line may be missing

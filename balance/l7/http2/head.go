@@ -254,7 +254,7 @@ func (h *headReader) statusLine() rule {
 	switch {
 	case s == nil:
 		return pseudoMissing
-	case len(s) != 3 || !isDigit(s[0]) || !isDigit(s[1]) || !isDigit(s[2]):
+	case !isStatus(s):
 		return statusValue
 	case string(s) == "101":
 		return status101

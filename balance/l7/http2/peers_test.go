@@ -225,3 +225,88 @@ func TestNghttpAndH2loadGetAnswers(t *testing.T) {
 		t.Errorf("the server complained: %v", s.errs)
 	}
 }
+
+// TestNghttpdAnswersUs: files of several sizes, and trailers, from the server of nghttp2.
+func TestNghttpdAnswersUs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("installs nghttp2-server")
+	}
+	root := t.TempDir()
+	large := bytes.Repeat([]byte("0123456789abcdef"), 300000)
+	for name, content := range map[string][]byte{"small": []byte("hello"), "empty": nil, "large": large} {
+		if err := os.WriteFile(root+"/"+name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(lis.Addr().String())
+	lis.Close()
+	cmd := exec.Command(tool(t, "nghttpd"), "--no-tls", "-a", "127.0.0.1", "--trailer=x-sum: 1", "-d", root, port)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	cl := dialSoon(t, "127.0.0.1:"+port)
+	for range 3 {
+		for _, c := range []struct {
+			path   string
+			status int
+			want   []byte
+		}{{"/small", 200, []byte("hello")}, {"/empty", 200, nil}, {"/large", 200, large}} {
+			resp, err := cl.do("GET "+c.path+" HTTP/1.1\r\nHost: h\r\nUser-Agent: test\r\n\r\n", nil, "")
+			if err != nil || resp.status != c.status || !bytes.Equal(resp.body, c.want) {
+				t.Fatalf("%s: %v, status %d, %d bytes", c.path, err, resp.status, len(resp.body))
+			}
+			if want := "x-sum: 1\r\n\r\n"; len(c.want) > 0 && resp.trailers != want {
+				t.Errorf("%s: trailers %q", c.path, resp.trailers)
+			}
+		}
+		if resp, err := cl.do("GET /none HTTP/1.1\r\nHost: h\r\n\r\n", nil, ""); err != nil || resp.status != 404 {
+			t.Errorf("%v, status %d", err, resp.status)
+		}
+	}
+}
+
+// dialSoon connects to a server that is starting.
+func dialSoon(t *testing.T, addr string) *client {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 1000 {
+		if nc, err := net.Dial("tcp", addr); err == nil {
+			nc.Close()
+			return dial(t, addr, Settings{})
+		}
+		<-tick.C
+	}
+	t.Fatal("nothing listens at ", addr)
+	return nil
+}
+
+// TestDrainingLosesNoRequest: a server that ends every connection after ten requests, under a client that sends many
+// at a time.
+func TestDrainingLosesNoRequest(t *testing.T) {
+	s := serve(t, Settings{}, hello(2000))
+	s.drainAfter = 10
+	cl := h2cClient(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 100 {
+				resp, err := cl.Post("http://"+s.addr()+"/", "x/y", strings.NewReader("body")) // which is not sent twice
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n, err := io.Copy(io.Discard, resp.Body); n != 2000 || err != nil {
+					t.Error(n, err)
+				}
+				resp.Body.Close()
+			}
+		})
+	}
+	wg.Wait()
+}

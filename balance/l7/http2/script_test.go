@@ -182,6 +182,9 @@ func (s *script) event(ev *Event) {
 	if ev.Secure {
 		b.WriteString(" secure")
 	}
+	if ev.ToHEAD {
+		b.WriteString(" head")
+	}
 	if ev.Sensitive {
 		b.WriteString(" sensitive")
 	}

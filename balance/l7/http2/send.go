@@ -146,7 +146,10 @@ func (c *Conn) SendResponse(id uint32, head []byte, flags Flags) error {
 		return ErrHead
 	}
 	status := w.line[len("HTTP/1.1 "):len("HTTP/1.1 200")]
-	if s.tunnel && string(status) == "101" {
+	switch switching := string(status) == "101"; {
+	case !isStatus(status) || switching && !s.tunnel:
+		return ErrHead
+	case switching:
 		status = status200
 	}
 	at := c.beginBlock()

@@ -22,7 +22,7 @@ type stream struct {
 	recvEnd  bool // the peer's side has ended
 	sendEnd  bool // our side has ended
 	answered bool // the final answer's head has come, or has been sent
-	toHEAD   bool // the request is HEAD: its answer has no body
+	toHEAD   bool // towards an endpoint: the request is HEAD, its answer has no body
 	tunnel   bool // it is a WebSocket
 	discard  bool // the driver does not want the body
 	waiting  bool // it was cut short, see Writable

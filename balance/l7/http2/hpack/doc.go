@@ -3,7 +3,7 @@
 // A [Decoder] reads the fields of a header block one by one, as slices of the block, of its dynamic table or of the
 // caller's [Field]. An [Encoder] appends fields to the caller's buffer. Neither allocates once it has been used for a
 // while, which is why the package exists beside golang.org/x/net/http2/hpack: that one makes a string of every literal
-// it reads, and wants strings to write (docs/decisions tells more). It is tested against it.
+// it reads, and wants strings to write (docs/decisions/0004 has the figures). It is tested against it.
 //
 // The package does no input or output, starts no goroutine, and holds no more than 4 KiB of fields for each
 // direction. It judges nothing but the compression: which names and values HTTP allows is for package http2.

@@ -83,23 +83,23 @@ func connect(ctx context.Context, t Target, secure *TLS, name string, protocols 
 	if secure == nil {
 		return raw, stop, nil
 	}
-	if name == "" {
-		name = t.host()
-	}
-	if secure.ServerName != "" {
-		name = secure.ServerName
-	}
-	conn = tls.Client(raw, &tls.Config{
-		ServerName:         name,
-		RootCAs:            secure.Roots,
-		InsecureSkipVerify: secure.Insecure,
-		NextProtos:         protocols,
-	})
+	conn = tls.Client(raw, secure.config(t, name, protocols...))
 	if err := conn.(*tls.Conn).HandshakeContext(ctx); err != nil {
 		stop()
 		return nil, nil, explain(ctx, "TLS handshake", err)
 	}
 	return conn, stop, nil
+}
+
+// config is how TLS is spoken to t. name is the check's own, if it has one.
+func (s *TLS) config(t Target, name string, protocols ...string) *tls.Config {
+	if name == "" {
+		name = t.host()
+	}
+	if s.ServerName != "" {
+		name = s.ServerName
+	}
+	return &tls.Config{ServerName: name, RootCAs: s.Roots, InsecureSkipVerify: s.Insecure, NextProtos: protocols}
 }
 
 // explain turns an error of the net package into what a person wants to read.

@@ -1,4 +1,5 @@
-// Package probe asks endpoints how they are: by HTTP, TCP, gRPC or a command.
+// Package probe asks endpoints how they are: by HTTP, TCP, UDP, gRPC, a
+// command, or in a database's own words.
 //
 // A [Check] is one way to ask; each probe opens a connection of its own, as a
 // kept one would only prove that it was fine some time ago. A [Prober] sends

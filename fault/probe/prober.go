@@ -76,6 +76,10 @@ type Report struct {
 	// this one has changed it.
 	Verdict health.Verdict
 	Changed bool
+	// Role and Term are what a [Ranker] has learned: RoleUnknown if the check is
+	// none, or the probe failed.
+	Role Role
+	Term uint64
 	// Took is how long the probe took, and At when it ended.
 	Took time.Duration
 	At   time.Duration
@@ -109,7 +113,7 @@ type entry struct {
 
 type result struct {
 	entry  *entry
-	detail string
+	answer Answer
 	err    error
 	took   time.Duration
 }
@@ -306,11 +310,20 @@ func (j job) run(ctx context.Context, results chan<- result) {
 	limited, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
 	start := time.Now()
-	detail, err := j.check.Do(limited, j.target)
+	answer, err := j.ask(limited)
 	select {
-	case results <- result{j.entry, detail, err, time.Since(start)}:
+	case results <- result{j.entry, answer, err, time.Since(start)}:
 	case <-ctx.Done():
 	}
+}
+
+// ask asks for the role too, if the check can.
+func (j job) ask(ctx context.Context) (Answer, error) {
+	if r, ok := j.check.(Ranker); ok {
+		return r.Rank(ctx, j.target)
+	}
+	detail, err := j.check.Do(ctx, j.target)
+	return Answer{Detail: detail}, err
 }
 
 // untilNext is how long Run may sleep: until a result if there is no room.
@@ -335,15 +348,16 @@ func (p *Prober) finish(ctx context.Context, r result) {
 	now := p.cfg.Now()
 	changed := r.entry.tracker.Observe(now, r.err == nil)
 	out := Report{
-		Address: r.entry.target.Address, OK: r.err == nil, Reason: r.detail,
+		Address: r.entry.target.Address, OK: r.err == nil, Reason: r.answer.Detail,
 		Verdict: r.entry.tracker.Verdict(), Changed: changed, Took: r.took, At: now,
+		Role: r.answer.Role, Term: r.answer.Term,
 	}
 	r.entry.at = r.entry.tracker.Next(now, rand.Uint64())
 	heap.Push(&p.due, r.entry)
 	report := p.cfg.Report
 	p.mu.Unlock()
 	if r.err != nil {
-		out.Reason = r.err.Error()
+		out.Reason, out.Role, out.Term = r.err.Error(), RoleUnknown, 0
 	}
 	report(out)
 }

@@ -440,3 +440,49 @@ func TestStoppedProcess(t *testing.T) {
 	kill()
 	until(health.Down, "connection refused")
 }
+
+// ranked is a check that knows roles.
+type ranked struct {
+	fake
+	role atomic.Int32
+}
+
+func (r *ranked) Rank(ctx context.Context, t Target) (Answer, error) {
+	detail, err := r.Do(ctx, t)
+	return Answer{Detail: detail, Role: Role(r.role.Load()), Term: 7}, err
+}
+
+func TestRolesAreReportedWhileTheProbeSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		check, log := &ranked{}, &journal{}
+		check.role.Store(int32(RolePrimary))
+		p, err := New(Config{Check: check, Policy: steady, Targets: targets("a"), Report: log.report})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer running(t, p)()
+		last := func() string {
+			log.mu.Lock()
+			defer log.mu.Unlock()
+			r := log.reports[len(log.reports)-1]
+			return fmt.Sprint(r.Role, " ", r.Term, " ", r.Reason)
+		}
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if got := last(); got != "primary 7 well" {
+			t.Error(got)
+		}
+		check.role.Store(int32(RoleReplica))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := last(); got != "replica 7 well" {
+			t.Error(got)
+		}
+		check.set("a", errors.New("refused"))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := last(); got != "unknown 0 refused" {
+			t.Error(got)
+		}
+	})
+}

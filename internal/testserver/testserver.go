@@ -1,5 +1,6 @@
 // Package testserver starts real servers on the loopback address for tests: an S3 server, an SSH daemon, a REST
-// server. Each runs as the current user, keeps its files in the test's directory, and ends with the test.
+// server, databases. Each runs as the current user, but for a database whose test runs as root, keeps its files in a
+// directory of the test, and ends with the test.
 //
 // It never skips: a server that cannot be started fails the test, with what the server said.
 package testserver
@@ -37,43 +38,74 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// start runs argv until the test ends, and waits until it listens on address.
-func start(t testing.TB, address string, env []string, argv ...string) {
-	t.Helper()
-	cmd := exec.Command(argv[0], argv[1:]...)
-	said := &output{}
-	cmd.Stdout, cmd.Stderr = said, said
-	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", argv[0], err)
-	}
-	ended := make(chan struct{})
-	go func() { // ends when the process does, which Cleanup sees to
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-ended
-	})
-	waitListening(t, address, ended, said, argv[0])
+// A process is a server that is running, or was.
+type process struct {
+	name  string
+	cmd   *exec.Cmd
+	said  output
+	ended chan struct{}
 }
 
-func waitListening(t testing.TB, address string, ended <-chan struct{}, said *output, name string) {
+// start runs argv until the test ends, and waits until it listens on address.
+func start(t testing.TB, address string, env []string, argv ...string) *process {
 	t.Helper()
+	return startAs(t, nil, address, env, argv...)
+}
+
+// startAs is start as another user; nil is the current one.
+func startAs(t testing.TB, who *syscall.Credential, address string, env []string, argv ...string) *process {
+	t.Helper()
+	p := &process{name: argv[0], cmd: exec.Command(argv[0], argv[1:]...), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: who}
+	p.cmd.Dir = "/" // a server of another user may not be let into the test's directory
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", argv[0], err)
+	}
+	go func() { // ends when the process does, which Cleanup sees to
+		_ = p.cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(p.kill)
+	p.waitListening(t, address)
+	return p
+}
+
+// signal reaches the process and all that it started.
+func (p *process) signal(s syscall.Signal) {
+	select {
+	case <-p.ended:
+	default:
+		_ = syscall.Kill(-p.cmd.Process.Pid, s)
+	}
+}
+
+// kill ends the process at once.
+func (p *process) kill() {
+	p.signal(syscall.SIGKILL)
+	<-p.ended
+}
+
+// waitListening waits for a server on address, host:port or a path.
+func (p *process) waitListening(t testing.TB, address string) {
+	t.Helper()
+	network := "tcp"
+	if strings.HasPrefix(address, "/") {
+		network = "unix"
+	}
 	deadline := time.After(30 * time.Second)
 	for {
-		c, err := net.DialTimeout("tcp", address, time.Second)
+		c, err := net.DialTimeout(network, address, time.Second)
 		if err == nil {
 			c.Close()
 			return
 		}
 		select {
-		case <-ended:
-			t.Fatalf("%s ended: %s", name, said)
+		case <-p.ended:
+			t.Fatalf("%s ended: %s", p.name, &p.said)
 		case <-deadline:
-			t.Fatalf("%s does not listen on %s: %s", name, address, said)
+			t.Fatalf("%s does not listen on %s: %s", p.name, address, &p.said)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

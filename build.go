@@ -19,6 +19,7 @@ type build struct {
 	pools     map[config.Name]*pool // those that stay and those that are new
 	addresses map[config.Name]map[string]string
 	checks    map[config.Name]probe.Check
+	policies  *policies
 	listeners []*edge.Listener
 	logs      map[logKey]*accessLog
 }
@@ -28,7 +29,7 @@ func (n *Node) build(file *config.Config) (*build, error) {
 	b := &build{
 		n: n, file: file, pools: map[config.Name]*pool{},
 		addresses: map[config.Name]map[string]string{}, logs: map[logKey]*accessLog{},
-		checks: map[config.Name]probe.Check{},
+		checks: map[config.Name]probe.Check{}, policies: newPolicies(),
 	}
 	if err := b.build(); err != nil {
 		b.discard()
@@ -66,6 +67,7 @@ func (b *build) buildPool(spec *config.Pool) (err error) {
 	if b.checks[spec.Name], err = buildCheck(&spec.Health.Probe, string(spec.Name)); err != nil {
 		return err
 	}
+	b.n.policies.guard(b.policies, spec)
 	cfg := b.n.balanceConfig(spec)
 	if p := b.n.pools[spec.Name]; p != nil {
 		b.pools[spec.Name] = p
@@ -75,9 +77,16 @@ func (b *build) buildPool(spec *config.Pool) (err error) {
 	if err != nil {
 		return err
 	}
-	upstream := l7.NewUpstream(string(spec.Name), bp, nil, upstreamSettings(spec, b.addresses[spec.Name]))
+	upstream := l7.NewUpstream(string(spec.Name), bp, nil, b.settings(spec))
 	b.pools[spec.Name] = &pool{spec: spec, balance: bp, upstream: upstream}
 	return nil
+}
+
+// settings are what a pool's upstream gets.
+func (b *build) settings(spec *config.Pool) l7.UpstreamSettings {
+	s := upstreamSettings(spec, b.addresses[spec.Name])
+	s.Guards = b.policies.guards[spec.Name]
+	return s
 }
 
 // discard closes what was opened for a configuration that will not be in force.
@@ -112,9 +121,10 @@ func (n *Node) adopt(b *build) {
 			continue
 		}
 		p.spec = spec
-		p.upstream.Configure(upstreamSettings(spec, b.addresses[spec.Name]))
+		p.upstream.Configure(b.settings(spec))
 		p.prober.change(b.checks[spec.Name])
 	}
+	n.policies = b.policies
 	n.adoptLogs(b.logs)
 }
 

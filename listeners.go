@@ -43,7 +43,7 @@ func (b *build) buildListener(spec *config.Listener) (*edge.Listener, error) {
 		return nil, fmt.Errorf("listener %s: %w", spec.Name, err)
 	}
 	for i := range spec.Routes {
-		r, err := b.buildRoute(&spec.Routes[i])
+		r, err := b.buildRoute(spec.Name, &spec.Routes[i])
 		if err != nil {
 			return nil, fmt.Errorf("listener %s: route %s: %w", spec.Name, spec.Routes[i].Name, err)
 		}
@@ -60,7 +60,7 @@ var forwards = map[config.XForwarded]l7.ForwardMode{
 	config.XForwardedAppend: l7.ForwardAppend, config.XForwardedReplace: l7.ForwardReplace, config.XForwardedOff: l7.ForwardOff,
 }
 
-func (b *build) buildRoute(spec *config.Route) (*l7.Route, error) {
+func (b *build) buildRoute(listener config.Name, spec *config.Route) (*l7.Route, error) {
 	r := &l7.Route{
 		Name:      string(spec.Name),
 		Match:     buildMatch(&spec.Match),
@@ -82,6 +82,9 @@ func (b *build) buildRoute(spec *config.Route) (*l7.Route, error) {
 	if r.ResponseHeaders, err = buildHeaders(&spec.ResponseHeaders); err != nil {
 		return nil, err
 	}
+	if err := b.buildPolicies(r, listener, spec); err != nil {
+		return nil, err
+	}
 	return r, b.buildAction(r, spec)
 }
 
@@ -92,7 +95,9 @@ func (b *build) buildAction(r *l7.Route, spec *config.Route) error {
 		r.Redirect = &l7.Redirect{Status: int(spec.Redirect.Status), Location: t}
 		return err
 	case spec.Respond != nil:
-		return buildRespond(r, spec.Respond)
+		var err error
+		r.Respond, err = buildRespond(spec.Respond)
+		return err
 	case spec.Pool != "":
 		r.Upstream = b.pools[spec.Pool].upstream
 	}
@@ -102,12 +107,12 @@ func (b *build) buildAction(r *l7.Route, spec *config.Route) error {
 	return nil
 }
 
-func buildRespond(r *l7.Route, spec *config.Respond) error {
+func buildRespond(spec *config.Respond) (*l7.Respond, error) {
 	respond := &l7.Respond{Status: int(spec.Status), Body: []byte(spec.Body)}
 	for _, h := range spec.Headers {
 		t, err := l7.ParseTemplate(string(h.Value))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if strings.EqualFold(string(h.Name), "Content-Type") {
 			respond.Type = string(h.Value)
@@ -115,8 +120,7 @@ func buildRespond(r *l7.Route, spec *config.Respond) error {
 		}
 		respond.Headers.Add = append(respond.Headers.Add, l7.HeaderOp{Name: string(h.Name), Value: t})
 	}
-	r.Respond = respond
-	return nil
+	return respond, nil
 }
 
 func buildMatch(spec *config.Match) l7.Match {

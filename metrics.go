@@ -31,6 +31,7 @@ var (
 	metricRequests = metric("requests_total", "Requests, by the class of the answer's status; none is a request given up without an answer.", "listener", "route", "status")
 	metricLatency  = metric("request_duration_seconds", "Time from a request's first byte to the last of its answer.", "listener", "route")
 	metricRetries  = metric("request_retries_total", "Further attempts.", "listener", "route")
+	metricPolicies = metric("request_policies_total", "What policies have done to requests: rate limits, hold, hedges, fallbacks and so on.", "listener", "route", "policy")
 	metricBytesIn  = metric("request_body_bytes_total", "Bytes of request bodies.", "listener", "route")
 	metricBytesOut = metric("response_body_bytes_total", "Bytes of answers' bodies.", "listener", "route")
 
@@ -96,6 +97,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			count(metricRequests, v, r.Listener, r.Route, statusLabels[class])
 		}
 		count(metricRetries, r.Retries, r.Listener, r.Route)
+		for policy, v := range r.Policies {
+			count(metricPolicies, v, r.Listener, r.Route, policy)
+		}
 		count(metricBytesIn, r.BytesIn, r.Listener, r.Route)
 		count(metricBytesOut, r.BytesOut, r.Listener, r.Route)
 		ch <- histogram(metricLatency, &r.Latency, r.Listener, r.Route)

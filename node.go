@@ -44,6 +44,8 @@ type Node struct {
 	pools map[config.Name]*pool
 	logs  map[logKey]*accessLog
 
+	policies *policies
+
 	loaded api.File // how file came into force, and what went wrong since
 
 	upgrading atomic.Bool
@@ -62,7 +64,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		log: cfg.Log, version: cfg.Version, origin: time.Now(), inherit: cfg.Inherit,
-		pools: map[config.Name]*pool{}, logs: map[logKey]*accessLog{}, stopping: make(chan struct{}),
+		pools: map[config.Name]*pool{}, logs: map[logKey]*accessLog{}, policies: newPolicies(), stopping: make(chan struct{}),
 		changes: newChanges(cfg.Log),
 	}
 	var err error

@@ -72,6 +72,7 @@ func upstreamSettings(p *config.Pool, addresses map[string]string) l7.UpstreamSe
 		KeepAlive: p.Timeouts.Keepalive,
 		MaxIdle:   p.MaxIdle,
 		Queue:     p.Queue.Timeout,
+		Hold:      p.Hold,
 		Stall:     !p.Stall.Off,
 		Addresses: addresses,
 	}

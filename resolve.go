@@ -88,6 +88,8 @@ func (n *Node) resolveAgain(spec *config.Pool) {
 		return
 	}
 	n.log.Info("endpoints moved", "pool", spec.Name, "addresses", addresses)
-	p.upstream.Configure(upstreamSettings(spec, addresses))
+	settings := upstreamSettings(spec, addresses)
+	settings.Guards = n.policies.guards[spec.Name]
+	p.upstream.Configure(settings)
 	p.prober.refresh()
 }

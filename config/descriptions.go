@@ -87,6 +87,40 @@ func describe(name string) string {
 		return "Retries a second that are always allowed, so that a quiet service can retry at all."
 	case "Budget.Percent":
 		return "Retries for each 100 requests of the last ten seconds; one that waits in a pause counts already. 20% bounds the extra load on a failing pool to a fifth."
+	case "Circuit":
+		return "Circuit stops asking a pool that fails: after too many failures requests are refused at once (503) for a while, then a few try whether it is well again. Single endpoints that fail are taken out by outlier; this is for what all of them depend on."
+	case "Circuit.Consecutive":
+		return "Failures in a row that open it, whatever the share. 0 is none."
+	case "Circuit.FailureRate":
+		return "The share of failed requests (5xx, resets, timeouts) from which it opens."
+	case "Circuit.MinRequests":
+		return "Requests that a window needs before the share counts."
+	case "Circuit.OpenFor":
+		return "How long it stays open before a few requests try again."
+	case "Circuit.Probes":
+		return "Requests that try, and must all go well."
+	case "Circuit.Slow":
+		return "A request that takes longer counts as slow. 0 is none."
+	case "Circuit.SlowRate":
+		return "The share of slow requests from which it opens."
+	case "Circuit.Window":
+		return "The time over which the share is taken."
+	case "Concurrency":
+		return "Concurrency finds by itself how many requests a pool can bear at a time, from how long they take, and refuses more at once (503): under overload the admitted ones are then served about as fast as ever."
+	case "Concurrency.Algorithm":
+		return "How the limit is found."
+	case "Concurrency.Initial":
+		return "The limit to begin with."
+	case "Concurrency.Max":
+		return "The most it may be."
+	case "Concurrency.Min":
+		return "The least it may be."
+	case "ConcurrencyAlgorithm=aimd":
+		return "grows by one, shrinks by a tenth when a request is lost or late"
+	case "ConcurrencyAlgorithm=gradient":
+		return "compares latencies with those of a longer time (Netflix's Gradient2)"
+	case "ConcurrencyAlgorithm=vegas":
+		return "estimates the queue from the least latency seen (as TCP Vegas)"
 	case "Config":
 		return "Config is one trivet.yaml, valid and with its defaults. It is made by Load or Parse, and is not changed afterwards."
 	case "Config.Admin":
@@ -119,6 +153,14 @@ func describe(name string) string {
 		return "ExecProbe runs a command. It gets TRIVET_ENDPOINT, TRIVET_HOST, TRIVET_PORT and TRIVET_POOL in its environment, and no shell."
 	case "ExecProbe.Command":
 		return "The program and its arguments."
+	case "Fallback":
+		return "Fallback is what a client gets in place of a failure: a fixed response, or that of another pool."
+	case "Fallback.Pool":
+		return "Ask this pool once more. A request that may have had an effect is not sent again."
+	case "Fallback.Respond":
+		return "Answer with this."
+	case "Fallback.When":
+		return "The failures, by the status that the client would get. The defaults are those of Trivet itself when no endpoint answers, and of gateways behind."
 	case "Forwarded":
 		return "Forwarded is what the endpoints are told about the client."
 	case "Forwarded.RFC7239":
@@ -193,6 +235,38 @@ func describe(name string) string {
 		return "Successful probes in a row that take it in again."
 	case "Health.Timeout":
 		return "What a probe may take."
+	case "Hedge":
+		return "Hedge makes a second attempt on another endpoint when the first takes unusually long, and goes on with whichever answers first. Only requests that may be repeated are hedged."
+	case "Hedge.After":
+		return "The share of requests that are answered sooner than a second attempt is made: 95% hedges one in twenty. The time itself is learned."
+	case "Hedge.Budget":
+		return "How much of the traffic may be second attempts, so that a service that has become slow does not get twice the load."
+	case "Hedge.Delay":
+		return "A fixed time instead of a learned one. The default, 0, is to learn it."
+	case "Importance=critical":
+		return "users notice"
+	case "Importance=critical_plus":
+		return "the business notices"
+	case "Importance=sheddable":
+		return "nobody waits for them"
+	case "Importance=sheddable_plus":
+		return "they can be done later"
+	case "Inject":
+		return "Inject makes a route misbehave on purpose, to see whether those who depend on it can bear it. It is for drills: status and check say so as long as it is there."
+	case "Inject.Abort":
+		return "Answer this share of requests with abort_status."
+	case "Inject.AbortStatus":
+		return "The status."
+	case "Inject.Bandwidth":
+		return "Send the body of each response at this rate, in bytes. 0/s is no limit."
+	case "Inject.Delay":
+		return "Let this share of requests wait for delay_for before they go out."
+	case "Inject.DelayFor":
+		return "How long."
+	case "Inject.Reset":
+		return "Reset the connection of this share of requests."
+	case "LimitKey":
+		return "LimitKey is what a rate limit tells clients apart by."
 	case "Limits":
 		return "Limits is what a request may be at most. A request beyond is refused before an endpoint hears of it."
 	case "Limits.BodySize":
@@ -313,6 +387,10 @@ func describe(name string) string {
 		return "Who gets the next request. The default needs no tuning: it gives less to whoever is slow, whatever the reason."
 	case "Pool.Breaker":
 		return "What the pool takes on at most, all endpoints together."
+	case "Pool.Circuit":
+		return "Stop asking a pool that fails. It is off unless this is written."
+	case "Pool.Concurrency":
+		return "Find out how many requests the pool can bear at a time. It is off unless this is written."
 	case "Pool.EndpointMaxRequests":
 		return "Requests in flight to one endpoint, unless the endpoint says otherwise; more wait in the queue. There is no limit (0) by default, because only you know how many your server can do at a time: its workers or threads, often."
 	case "Pool.Endpoints":
@@ -321,6 +399,8 @@ func describe(name string) string {
 		return "What the hashing algorithms (ip_hash, maglev, ring_hash) hash, and how."
 	case "Pool.Health":
 		return "How endpoints are probed. TCP connections are tried by default; ask your application instead by an http probe."
+	case "Pool.Hold":
+		return "How long requests wait when no endpoint is available at all, instead of failing: they go out in order when one comes back. It makes a restart or a change-over of the servers invisible. They share the queue's limit. 0 is not at all."
 	case "Pool.MaxIdle":
 		return "Connections to one endpoint that each event loop keeps open without a request. A kept connection costs a few kilobytes, a new one a round trip."
 	case "Pool.Name":
@@ -331,6 +411,8 @@ func describe(name string) string {
 		return "When less of the pool than this is healthy, all of it is used: in a large pool the few that are left would drown, and probes that fail everywhere are more often wrong than right. The default, 0%, is when none is healthy: in a pool of three, half would send two of three requests to servers that are known to be down."
 	case "Pool.Queue":
 		return "Where requests wait while every endpoint has as many as it may take."
+	case "Pool.Shed":
+		return "Refuse the least important requests when the pool is in trouble. It is off unless this is written."
 	case "Pool.SlowStart":
 		return "How long an endpoint that (re)appears takes to come up to its full share, from a tenth of it: caches, connection pools and just-in-time compilers need traffic to warm up, and not all at once. 0 is no slow start."
 	case "Pool.Stall":
@@ -383,6 +465,20 @@ func describe(name string) string {
 		return "Requests that may wait; more are answered with 503 at once. 0 lets none wait."
 	case "Queue.Timeout":
 		return "The longest wait; then the answer is 503. Who waits longer has often gone already. 0 is no limit."
+	case "RateLimit":
+		return "RateLimit bounds the requests of each client, or of whatever key tells apart. Who is above it gets 429, and is told in Retry-After when to come back. The limit is this process's own."
+	case "RateLimit.Burst":
+		return "How many may come at once, saved up in quiet times. The default, 0, is a second's worth, and at least one."
+	case "RateLimit.Key":
+		return "What tells clients apart: their address, a header, a cookie, a part of the URL; or all, to have one limit for everybody. A request that lacks the header or cookie is counted by its address."
+	case "RateLimit.Keys":
+		return "How many clients are told apart at a time, at 16 bytes each. If more come, they share."
+	case "RateLimit.Prefix4":
+		return "How many bits of an IPv4 address count."
+	case "RateLimit.Prefix6":
+		return "How many bits of an IPv6 address count. A client has a /64 network and changes its address within."
+	case "RateLimit.Rate":
+		return "How many requests in how long, such as 10/s or 1000/h. They are given evenly over the time."
 	case "Redirect":
 		return "Redirect answers with the place to ask instead: a whole URL, or the request's own with parts replaced."
 	case "Redirect.Host":
@@ -441,8 +537,14 @@ func describe(name string) string {
 		return "Who may use this route, besides the listener's access."
 	case "Route.BodySize":
 		return "What the request's body may be at most. The default, 0, is the listener's limits.body_size."
+	case "Route.Fallback":
+		return "What the client gets in place of a failure. Nothing else unless this is written."
 	case "Route.FirstByteTimeout":
 		return "From the request sent to the head of the response. The default, 0, is the pool's timeouts.first_byte."
+	case "Route.Hedge":
+		return "Make a second attempt when the first takes unusually long. There is none unless this is written."
+	case "Route.Inject":
+		return "Misbehave on purpose, for drills."
 	case "Route.Match":
 		return "Which requests: all that is written must fit. Without it, every request."
 	case "Route.Name":
@@ -451,6 +553,10 @@ func describe(name string) string {
 		return "One try, to the head of its response. There is none (0) by default: first_byte_timeout bounds it already."
 	case "Route.Pool":
 		return "Send the request to this pool."
+	case "Route.Priority":
+		return "How important the requests are, when a pool sheds some."
+	case "Route.RateLimit":
+		return "How many requests each client may send. There is no limit unless this is written; of several, all must be met."
 	case "Route.Redirect":
 		return "Answer with a redirect."
 	case "Route.RequestHeaders":
@@ -483,6 +589,18 @@ func describe(name string) string {
 		return "The pool."
 	case "Share.Weight":
 		return "Its part of the requests, relative to the sum of all parts. 0 is none."
+	case "Shed":
+		return "Shed refuses a share of the requests when the pool fails or refuses many, the least important first (priority of routes)."
+	case "Shed.Algorithm":
+		return "How the share is found."
+	case "Shed.Max":
+		return "The largest share that is refused, so that some always find out whether the pool is well again."
+	case "Shed.Window":
+		return "The time over which requests count."
+	case "ShedAlgorithm=admission":
+		return "Envoy's admission control: keeps the rate of good responses above 95%"
+	case "ShedAlgorithm=throttle":
+		return "the SRE book's client throttling: nothing while every second request is served"
 	case "Stall":
 		return "Stall takes requests away from an endpoint that has stopped answering: a hung process, a machine that is gone without a word. Connections to it still stand, so nothing else tells until a timeout does."
 	case "Stall.Max":

@@ -29,6 +29,15 @@ type Pool struct {
 	Breaker Breaker `yaml:"breaker" aka:"circuit_breaker circuit_breakers limits"`
 	// Where requests wait while every endpoint has as many as it may take.
 	Queue Queue `yaml:"queue"`
+	// How long requests wait when no endpoint is available at all, instead of failing: they go out in order when one comes
+	// back. It makes a restart or a change-over of the servers invisible. They share the queue's limit. 0 is not at all.
+	Hold time.Duration `yaml:"hold" default:"0" max:"1h"`
+	// Stop asking a pool that fails. It is off unless this is written.
+	Circuit *Circuit `yaml:"circuit"`
+	// Find out how many requests the pool can bear at a time. It is off unless this is written.
+	Concurrency *Concurrency `yaml:"concurrency" aka:"adaptive_concurrency adaptive"`
+	// Refuse the least important requests when the pool is in trouble. It is off unless this is written.
+	Shed *Shed `yaml:"shed" aka:"load_shedding admission_control"`
 	// How long an endpoint that (re)appears takes to come up to its full share, from a tenth of it: caches, connection
 	// pools and just-in-time compilers need traffic to warm up, and not all at once. 0 is no slow start.
 	SlowStart time.Duration `yaml:"slow_start" default:"10s" aka:"slowstart"`

@@ -41,6 +41,16 @@ type Route struct {
 	FirstByteTimeout time.Duration `yaml:"first_byte_timeout" default:"0" aka:"response_timeout proxy_read_timeout"`
 	// When a failed request is tried again, elsewhere.
 	Retry Retry `yaml:"retry" aka:"retries"`
+	// How many requests each client may send. There is no limit unless this is written; of several, all must be met.
+	RateLimit []RateLimit `yaml:"rate_limit" aka:"rate_limits limit_req ratelimit throttle"`
+	// How important the requests are, when a pool sheds some.
+	Priority Importance `yaml:"priority" default:"critical" aka:"importance criticality"`
+	// Make a second attempt when the first takes unusually long. There is none unless this is written.
+	Hedge *Hedge `yaml:"hedge" aka:"hedging"`
+	// What the client gets in place of a failure. Nothing else unless this is written.
+	Fallback *Fallback `yaml:"fallback" aka:"error_page errorfile"`
+	// Misbehave on purpose, for drills.
+	Inject *Inject `yaml:"inject" aka:"fault fault_injection chaos"`
 	// What the request's body may be at most. The default, 0, is the listener's limits.body_size.
 	BodySize Size `yaml:"body_size" default:"0" aka:"client_max_body_size"`
 	// Protocols that a client may upgrade to. Everything else, h2c above all, would pass by the rules of this file, so

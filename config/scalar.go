@@ -43,6 +43,8 @@ func scalarTypes() []scalarType {
 		scalar("URL path", "begins with `/`; no query and no fragment.", "string", "^/[^ ?#]*$", parseURLPath, "/healthz"),
 		scalar("hash key", "`source` (the client's address), `path`, `host`, `header:NAME`, `cookie:NAME` or `query:NAME`.", "string",
 			"^(source|path|host|header:.+|cookie:.+|query:.+)$", parseHashKey, "source", "cookie:session"),
+		scalar("limit key", "a hash key, or `all` for one limit that all share.", "string",
+			"^(all|source|path|host|header:.+|cookie:.+|query:.+)$", parseLimitKey, "source", "header:X-API-Key", "all"),
 		scalar("template", "text with [variables](#variables) in braces, as in `{client_ip}`; `{{` stands for a brace.", "string|integer", "", parseTemplate, "{client_ip}"),
 		scalar("log format", "`json`, `combined` (as Apache's), or a template with [variables](#variables) in braces: `{client_ip} {method} {uri} {status}`.", "string", "", ParseLogFormat, "json"),
 		scalar("log output", "`stdout`, `stderr`, or the path of a file, which is opened anew on SIGHUP.", "string", "", parseLogOutput, "stdout", "/var/log/trivet/access.log"),

@@ -125,6 +125,9 @@ func leadsTo(l *config.Listener, pool config.Name) bool {
 				return true
 			}
 		}
+		if r.Fallback != nil && r.Fallback.Pool == pool {
+			return true
+		}
 	}
 	return false
 }

@@ -15,6 +15,7 @@ func routeRules() []rule {
 		{"no-retry", Warning, "a request that meets a dead endpoint fails, though another could answer it", noRetry},
 		{"too-many-attempts", Note, "each try goes to another endpoint, and then there is none left", tooManyAttempts},
 		{"try-timeout-without-retry", Warning, "a try that times out is then the end of the request", tryTimeoutWithoutRetry},
+		{"injected-fault", Warning, "clients see faults that nothing but this file makes", injectedFault},
 		{"unreachable-route", Warning, "the first route that matches wins", unreachableRoute},
 	}
 }
@@ -38,6 +39,14 @@ func noTimeout(c *config.Config, report report) {
 				report(path, fmt.Sprintf("route %s has no timeout, and neither has pool %s", r.Name, name), "timeouts: {first_byte: 30s} in the pool")
 				return
 			}
+		}
+	})
+}
+
+func injectedFault(c *config.Config, report report) {
+	eachRoute(c, func(_ *config.Listener, r *config.Route, path string) {
+		if in := r.Inject; in != nil && (in.Abort > 0 || in.Reset > 0 || in.Delay > 0 || in.Bandwidth > 0) {
+			report(path+".inject", fmt.Sprintf("route %s misbehaves on purpose", r.Name), "nothing here, once the drill is over")
 		}
 	})
 }

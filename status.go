@@ -77,6 +77,13 @@ func routeStatus(name, action string, rs l7.RouteStats) api.Route {
 }
 
 func actionText(r *config.Route) string {
+	if in := r.Inject; in != nil && (in.Abort > 0 || in.Reset > 0 || in.Delay > 0 || in.Bandwidth > 0) {
+		return targetText(r) + " WITH INJECTED FAULTS"
+	}
+	return targetText(r)
+}
+
+func targetText(r *config.Route) string {
 	switch {
 	case r.Redirect != nil:
 		return "redirect " + r.Redirect.Status.String()

@@ -129,7 +129,7 @@ func (c *Conn) onRequest(id uint32, p []byte) *Event {
 	s.head = h.size
 	c.heads += h.size
 	s.tunnel = h.protocol != nil
-	if h.req.Framing == http1.FramingLength {
+	if h.req.Framing == http1.FramingLength && !s.tunnel {
 		s.left = h.req.Length
 	}
 	ev := c.event(KindRequest, s)
@@ -206,6 +206,8 @@ func (c *Conn) onTrailers(s *stream, p []byte) *Event {
 		return c.breakStream(s, selfDependency)
 	case h.broken != none:
 		return c.breakStream(s, h.broken)
+	case h.over:
+		return c.breakStream(s, trailerSize)
 	case !h.end:
 		return c.breakStream(s, trailersEnd)
 	case s.left > 0:

@@ -64,6 +64,7 @@ var serverTable = []row{
 		want: "request 1 end GET / host=h none \n < headers 1 :status=100 \n < headers 1 :status=103 link=x \n < headers 1 end :status=304"},
 	{name: "the answer before the body", lines: "headers 1 GET \n respond 1 end 413 \n data 1 ab \n reset 1 NO_ERROR \n data 1 cd \n data 1 end",
 		want: "request 1 GET / host=h chunked \n < headers 1 end :status=413 \n data 1 ab \n < rst 1 NO_ERROR"},
+	{name: "two answers", lines: "headers 1 end GET \n respond 1 200 \n respond 1 200 \n respond 1 103 \n reset 1 CANCEL", want: "request 1 end GET / host=h none \n < headers 1 :status=200 \n error http2: the stream is closed \n error http2: the stream is closed \n < rst 1 CANCEL"},
 	{name: "two at a time", lines: "headers 1 end GET \n headers 3 end GET \n respond 3 end 404 \n respond 1 end 500 \n headers 5 end GET",
 		want: "request 1 end GET / host=h none \n request 3 end GET / host=h none \n < headers 3 end :status=404 \n < headers 1 end :status=500 \n request 5 end GET / host=h none"},
 	{name: "the client resets", lines: "headers 1 GET \n rst 1 CANCEL \n respond 1 200 \n send 1 9 \n trailers 1 a=b \n data 1 x",
@@ -120,6 +121,7 @@ var serverTable = []row{
 		set:  Settings{WebSocket: true}},
 	{name: "a WebSocket that is not accepted", lines: "headers 1 :method=CONNECT :protocol=websocket :scheme=https :path=/chat :authority=h \n respond 1 end 403",
 		want: "request 1 GET /chat host=h none upgrade=websocket secure \n < headers 1 end :status=403", set: Settings{WebSocket: true}},
+	{name: "a WebSocket with a length", lines: "headers 1 :method=CONNECT :protocol=websocket :scheme=https :path=/ :authority=h content-length=0 \n data 1 x", want: "request 1 GET / host=h length upgrade=websocket content-length=0 secure \n data 1 x", set: Settings{WebSocket: true}},
 	{name: "another protocol", lines: "headers 1 :method=CONNECT :protocol=h2c :scheme=https :path=/ :authority=h", want: "refused 1 501 protocol", set: Settings{WebSocket: true}},
 
 	// Heads that are malformed.
@@ -158,6 +160,7 @@ var serverTable = []row{
 	{name: "a protocol without CONNECT", lines: "headers 1 GET :protocol=websocket", want: "reset 1 PROTOCOL_ERROR connect \n < rst 1 PROTOCOL_ERROR", set: Settings{WebSocket: true}},
 	{name: "a second head", lines: "headers 1 GET \n headers 1 GET", want: "request 1 GET / host=h chunked \n reset 1 PROTOCOL_ERROR pseudo-trailer \n < rst 1 PROTOCOL_ERROR"},
 	{name: "trailers that do not end the body", lines: "headers 1 GET \n headers 1 a=b", want: "request 1 GET / host=h chunked \n reset 1 PROTOCOL_ERROR trailers-end \n < rst 1 PROTOCOL_ERROR"},
+	{name: "trailers that are too large", lines: "headers 1 GET \n headers 1 end a=*300", want: "request 1 GET / host=h chunked \n reset 1 ENHANCE_YOUR_CALM trailer-size \n < rst 1 ENHANCE_YOUR_CALM", set: Settings{Limits: http1.Limits{Head: 300}}},
 	{name: "a declared body that does not come", lines: "headers 1 end GET content-length=1", want: "reset 1 PROTOCOL_ERROR length-mismatch \n < rst 1 PROTOCOL_ERROR"},
 	{name: "a body that is too short", lines: "headers 1 GET content-length=5 \n data 1 end abc", want: "request 1 GET / host=h length length=5 content-length=5 \n reset 1 PROTOCOL_ERROR length-mismatch \n < rst 1 PROTOCOL_ERROR"},
 	{name: "a body that is too long", lines: "headers 1 GET content-length=5 \n data 1 abc \n data 1 pad=2 abc \n data 1 end", want: "request 1 GET / host=h length length=5 content-length=5 \n data 1 abc \n reset 1 PROTOCOL_ERROR length-mismatch \n < rst 1 PROTOCOL_ERROR"},
@@ -284,7 +287,7 @@ var clientTable = []row{
 	{name: "a status of two digits", lines: "request end GET / \n headers 1 :status=20", want: "< headers 1 end :method=GET :scheme=http :path=/ \n reset 1 user=1 PROTOCOL_ERROR status \n < rst 1 PROTOCOL_ERROR"},
 	{name: "status 101", lines: "request end GET / \n headers 1 :status=101", want: "< headers 1 end :method=GET :scheme=http :path=/ \n reset 1 user=1 PROTOCOL_ERROR status-101 \n < rst 1 PROTOCOL_ERROR"},
 	{name: "status 600", lines: "request end GET / \n headers 1 :status=600", want: "< headers 1 end :method=GET :scheme=http :path=/ \n reset 1 user=1 PROTOCOL_ERROR answer-head 502 status-code \n < rst 1 PROTOCOL_ERROR"},
-	{name: "an answer that is too large", lines: "request end GET / \n headers 1 OK x=*9000", want: "< headers 1 end :method=GET :scheme=http :path=/ \n reset 1 user=1 PROTOCOL_ERROR answer-head 431 head-size \n < rst 1 PROTOCOL_ERROR", set: Settings{Limits: http1.Limits{Head: 8000}}},
+	{name: "an answer that is too large", lines: "request end GET / \n headers 1 OK x=*9000", want: "< headers 1 end :method=GET :scheme=http :path=/ \n reset 1 user=1 PROTOCOL_ERROR answer-head 502 head-size \n < rst 1 PROTOCOL_ERROR", set: Settings{Limits: http1.Limits{Head: 8000}}},
 	{name: "an interim answer that ends", lines: "request end GET / \n headers 1 end :status=103", want: "< headers 1 end :method=GET :scheme=http :path=/ \n reset 1 user=1 PROTOCOL_ERROR interim-end \n < rst 1 PROTOCOL_ERROR"},
 	{name: "data before the answer", lines: "request end GET / \n data 1 x", want: "< headers 1 end :method=GET :scheme=http :path=/ \n reset 1 user=1 PROTOCOL_ERROR answer-missing \n < rst 1 PROTOCOL_ERROR"},
 	{name: "a body for HEAD", lines: "request end HEAD / \n headers 1 OK content-length=3 \n data 1 end abc", want: "< headers 1 end :method=HEAD :scheme=http :path=/ \n response 1 user=1 200 none content-length=3 \n reset 1 user=1 PROTOCOL_ERROR length-mismatch \n < rst 1 PROTOCOL_ERROR"},

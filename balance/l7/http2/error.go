@@ -104,6 +104,7 @@ const (
 	interimEnd
 	interimCount
 	trailersEnd
+	trailerSize
 	answerMissing
 	answerHead
 	lengthMismatch
@@ -176,6 +177,7 @@ var ruleErrors = [ruleCount]Error{
 	interimEnd:      {ProtocolError, "interim-end", "an interim answer ends the stream", "RFC 9113 §8.1"},
 	interimCount:    {EnhanceYourCalm, "interim-count", "more than 32 interim answers to one request", "RFC 9110 §15.2"},
 	trailersEnd:     {ProtocolError, "trailers-end", "a second head that does not end the stream", "RFC 9113 §8.1"},
+	trailerSize:     {EnhanceYourCalm, "trailer-size", "a trailer section is larger than any head may be", "RFC 6585 §5"},
 	answerMissing:   {ProtocolError, "answer-missing", "DATA before the head of the answer", "RFC 9113 §8.1"},
 	answerHead:      {ProtocolError, "answer-head", "the head of the answer is refused", "RFC 9113 §8.1.1"},
 	lengthMismatch:  {ProtocolError, "length-mismatch", "the body is longer or shorter than Content-Length says", "RFC 9113 §8.1.1"},
@@ -209,6 +211,9 @@ var refusals = [...]http1.Error{
 	refusedScheme:  {Status: 400, Rule: "scheme", Text: "the scheme is neither http nor https", Source: "RFC 9113 §8.3.1"},
 	refusedUpgrade: {Status: 501, Rule: "protocol", Text: "CONNECT for a protocol that can't be passed on", Source: "RFC 8441 §4"},
 }
+
+// answerTooLarge is refusedSize for an answer.
+var answerTooLarge = http1.Error{Status: 502, Rule: "head-size", Text: "the head of the answer is too large; send fewer or smaller fields or raise the limit", Source: "RFC 6585 §5"}
 
 const (
 	refusedSize = iota

@@ -18,6 +18,7 @@ var flowTable = []row{
 		want: "request 1 end GET / host=h none \n < headers 1 :status=200 \n took 60000 \n < data 1 16384 \n < data 1 16384 \n < data 1 16384 \n < data 1 10848 \n took 0 \n writable 0 false \n writable 1 true \n took 1 \n < data 1 1 \n writable 1 true \n took 5 \n < data 1 5 \n request 3 end GET / host=h none \n window 5529"},
 	{name: "a window of one byte", lines: "settings 4=1 \n headers 1 end GET \n respond 1 200 \n send 1 end 3 \n window 1 1 \n writable \n send 1 end 2 \n window 1 1 \n send 1 end 1",
 		want: "request 1 end GET / host=h none \n < headers 1 :status=200 \n took 1 \n < data 1 1 \n writable 1 true \n took 1 \n < data 1 1 \n took 1 \n < data 1 end 1"},
+	{name: "who has ended is not told", lines: "settings 4=0 \n headers 1 GET \n respond 1 200 \n wait 1 \n send 1 end 0 \n window 1 9 \n writable", want: "request 1 GET / host=h chunked \n < headers 1 :status=200 \n window 0 \n took 0 \n < data 1 end 0 \n writable 0 false"},
 	{name: "an end needs no window", lines: "settings 4=0 \n headers 1 end GET \n respond 1 200 \n wait 1 \n send 1 0 \n send 1 end 0 \n wait 1",
 		want: "request 1 end GET / host=h none \n < headers 1 :status=200 \n window 0 \n took 0 \n took 0 \n < data 1 end 0 \n window 0"},
 	{name: "who has asked for the window is told", lines: "settings 4=0 \n headers 1 end GET \n respond 1 200 \n wait 1 \n window 1 9 \n writable \n wait 1",

@@ -312,7 +312,7 @@ func (h *headReader) concludeRequest(lim *http1.Limits) *http1.Error {
 func (h *headReader) concludeAnswer(lim *http1.Limits) *http1.Error {
 	if h.broken == none && h.over {
 		h.broken = answerHead
-		return &refusals[refusedSize]
+		return &answerTooLarge
 	}
 	if h.broken == none && !h.plain {
 		h.broken = h.line()

@@ -158,12 +158,15 @@ func TestLateResetsCostNothing(t *testing.T) {
 // TestWindowsOfAByteAreBounded: CVE-2019-9511, a large answer that is taken byte by byte.
 func TestWindowsOfAByteAreBounded(t *testing.T) {
 	s := newScript(t, false, Settings{})
-	s.play("settings 4=0 \n headers 1 end GET \n respond 1 200 \n send 1 end 1000000")
-	n := 0
+	s.play("settings 4=0 \n ping x \n headers 1 end GET \n respond 1 200 \n send 1 end 1000000")
+	n, last := 0, ""
 	for ; s.c.Err() == nil && n < 5000; n++ {
-		s.play("window 1 1 \n writable \n send 1 end 1000000")
+		last = s.play("window 1 1 \n writable \n send 1 end 1000000")
 	}
-	if err, ok := s.c.Err().(*Error); !ok || err.Rule != "flood-empty" && err.Rule != "flood-control" || n > 1100 {
+	if !strings.HasSuffix(last, "took 0\n< goaway 1 ENHANCE_YOUR_CALM flood-empty\n! flood-empty") { // and no half a frame before
+		t.Errorf("at the end: %s", last)
+	}
+	if err, ok := s.c.Err().(*Error); !ok || err.Rule != "flood-empty" || n > 1100 {
 		t.Errorf("%v after %d bytes", s.c.Err(), n)
 	}
 }

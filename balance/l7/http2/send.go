@@ -10,7 +10,7 @@ import (
 
 // What sending may meet. All but ErrHead can happen to a driver that does everything right.
 var (
-	ErrStream  = errors.New("http2: the stream is closed")
+	ErrStream  = errors.New("http2: the stream is closed") // or has been answered
 	ErrNoOpen  = errors.New("http2: no further stream may be opened")
 	ErrUpgrade = errors.New("http2: the endpoint takes no WebSockets")
 	ErrHead    = errors.New("http2: not the text of a head")
@@ -138,7 +138,7 @@ func (c *Conn) requestPseudo(method, target, protocol []byte, flags Flags) {
 // accepts a WebSocket. The flags End and Sensitive may be given.
 func (c *Conn) SendResponse(id uint32, head []byte, flags Flags) error {
 	s := c.find(id)
-	if s == nil || s.sendEnd || c.err != nil {
+	if s == nil || s.answered || c.client || c.err != nil {
 		return ErrStream
 	}
 	w := &c.sc.write

@@ -32,6 +32,13 @@ func (c *Conn) BeginData(id uint32, n int, flags Flags) (m int) {
 		c.wait(s)
 		return 0
 	}
+	if m < n && m < smallFrame {
+		if c.charge(floodEmpty, costOfFrame); c.err != nil {
+			return 0
+		}
+	} else {
+		c.earn(earnedByOutput)
+	}
 	f := frame{m, typeData, 0, id}
 	if m == n && flags&End != 0 {
 		f.flags = flagEndStream
@@ -39,11 +46,6 @@ func (c *Conn) BeginData(id uint32, n int, flags Flags) (m int) {
 	c.Out = appendFrame(c.Out, f)
 	c.sendWindow -= int64(m)
 	s.sendWindow -= int64(m)
-	if m < n && m < smallFrame {
-		c.charge(floodEmpty, costOfFrame)
-	} else {
-		c.earn(earnedByOutput)
-	}
 	if f.flags != 0 {
 		c.sent(s)
 	}
@@ -71,6 +73,7 @@ func (c *Conn) window(s *stream) int {
 // room returns how much data the output still takes.
 func (c *Conn) room() int { return c.set.queue() - len(c.Out) - frameHead }
 
+// wait has Writable name a stream.
 func (c *Conn) wait(s *stream) {
 	if !s.waiting {
 		s.waiting = true

@@ -141,6 +141,10 @@ func (c *Conn) ended(s *stream) {
 // sent follows our end of a stream.
 func (c *Conn) sent(s *stream) {
 	s.sendEnd = true
+	if s.waiting {
+		s.waiting = false
+		c.waiting--
+	}
 	if s.recvEnd {
 		c.complete(s)
 	}

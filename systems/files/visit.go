@@ -21,7 +21,8 @@ const (
 	batchBytes = 2 << 20
 )
 
-var errSocket = errors.New("is a socket, which is not saved: its owner makes it anew")
+// ErrSocket is the reason why a socket is not in a snapshot.
+var ErrSocket = errors.New("is a socket, which is not saved: its owner makes it anew")
 
 func (j *job) missing(d *directory, name string, err error) {
 	j.report(backup.Missing, d.childPath(name), err)
@@ -230,7 +231,7 @@ func (w *worker) skips(d *directory, e *entry) bool {
 		return false
 	}
 	if e.stat.Mode&unix.S_IFMT == unix.S_IFSOCK {
-		w.j.report(backup.Note, d.childPath(e.name), errSocket)
+		w.j.report(backup.Note, d.childPath(e.name), ErrSocket)
 		return true
 	}
 	limit := w.j.config.Skip.LargerThan

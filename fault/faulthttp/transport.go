@@ -94,15 +94,14 @@ func NewTransport(c TransportConfig) (*Transport, error) {
 // *[fault.Refusal] or *[fault.TimeoutError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	about := t.config.About(req)
-	about.Unsafe = about.Unsafe || !safe(req)
+	about.Unsafe = about.Unsafe || !Safe(req)
 	body, err := repeatable(req, t.config.BodyLimit)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("read the request's body: %w", err)
-	}
-	if body == nil {
+	case body == nil && has(req):
 		return t.once(req, about)
-	}
-	if req.Body != nil {
+	case has(req):
 		defer req.Body.Close()
 	}
 	return t.runner.Do(req.Context(), about, func(ctx context.Context) (*http.Response, error) {
@@ -122,7 +121,7 @@ func (t *Transport) once(req *http.Request, about fault.Call) (*http.Response, e
 	begun := false
 	resp, err := runner.Do(req.Context(), about, func(ctx context.Context) (*http.Response, error) {
 		begun = true
-		return t.attempt(ctx, req, func() (io.ReadCloser, error) { return req.Body, nil })
+		return t.attempt(ctx, req, nil)
 	})
 	if !begun { // nobody else closes it
 		req.Body.Close()
@@ -130,8 +129,9 @@ func (t *Transport) once(req *http.Request, about fault.Call) (*http.Response, e
 	return resp, err
 }
 
-// safe reports whether the effect of the request may happen twice.
-func safe(req *http.Request) bool {
+// Safe reports whether the effect of the request may happen twice: its method is
+// idempotent (RFC 9110 §9.2.2), or it has an Idempotency-Key.
+func Safe(req *http.Request) bool {
 	method := req.Method
 	if method == "" {
 		method = http.MethodGet
@@ -139,12 +139,15 @@ func safe(req *http.Request) bool {
 	return retry.Safe(method, true) || req.Header.Get("Idempotency-Key") != "" || req.Header.Get("X-Idempotency-Key") != ""
 }
 
+// has reports whether the request has a body.
+func has(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
+
 // repeatable returns a function that makes the request's body anew for each
-// attempt, or nil if the body can only be sent once.
+// attempt, or nil if there is none or it can only be sent once.
 func repeatable(req *http.Request, limit int64) (func() (io.ReadCloser, error), error) {
 	switch {
-	case req.Body == nil || req.Body == http.NoBody:
-		return func() (io.ReadCloser, error) { return req.Body, nil }, nil
+	case !has(req):
+		return nil, nil
 	case req.GetBody != nil:
 		return req.GetBody, nil
 	case req.ContentLength < 0 || req.ContentLength > limit:
@@ -158,26 +161,25 @@ func repeatable(req *http.Request, limit int64) (func() (io.ReadCloser, error), 
 	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(kept)), nil }, nil
 }
 
-// attempt makes the request once. ctx is the attempt's and ends with it, so the
-// answer's body must not depend on it: the body lives by the request's own.
+// attempt makes the request once, with a body made anew unless body is nil. ctx is
+// the attempt's and ends with it, so the answer's body must not depend on it: that
+// lives by the request's own.
 func (t *Transport) attempt(ctx context.Context, req *http.Request, body func() (io.ReadCloser, error)) (*http.Response, error) {
-	b, err := body()
-	if err != nil {
-		return nil, fmt.Errorf("make the request's body anew: %w", err)
+	again := req
+	if body != nil {
+		b, err := body()
+		if err != nil {
+			return nil, fmt.Errorf("make the request's body anew: %w", err)
+		}
+		again = req.WithContext(req.Context())
+		again.Body, again.GetBody = b, body
 	}
 	if ctx == req.Context() && t.config.Idle == 0 {
-		if b == req.Body {
-			return t.config.Base.RoundTrip(req)
-		}
-		again := req.WithContext(ctx)
-		again.Body = b
 		return t.config.Base.RoundTrip(again)
 	}
 	inner, cancel := context.WithCancelCause(req.Context())
 	unlink := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	again := req.WithContext(inner)
-	again.Body = b
-	resp, err := t.config.Base.RoundTrip(again)
+	resp, err := t.config.Base.RoundTrip(again.WithContext(inner))
 	if linked := unlink(); err == nil && linked {
 		resp.Body = newBody(resp.Body, t.config.Idle, cancel)
 		return resp, nil

@@ -245,6 +245,7 @@ func (x *exchange) afford() bool {
 
 // again makes another attempt, after the back-off that the policy wants.
 func (x *exchange) again(reason retry.When, stale bool) {
+	x.hedgeBy = 0
 	if stale {
 		x.stale = true
 		x.attempts--

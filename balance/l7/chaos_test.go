@@ -14,6 +14,7 @@ import (
 
 	"github.com/trivet-ha/trivet/balance"
 	"github.com/trivet-ha/trivet/balance/l7"
+	"github.com/trivet-ha/trivet/fault/hedge"
 	"github.com/trivet-ha/trivet/fault/outlier"
 	"github.com/trivet-ha/trivet/fault/retry"
 )
@@ -88,7 +89,7 @@ func (w *world) run(t *testing.T) {
 			KeepAlive: 50 * time.Millisecond, MaxIdle: 4, Queue: 50 * time.Millisecond, Stall: true,
 		},
 		route: l7.Route{
-			Name: "all", Upgrade: []string{"websocket"}, Timeout: 2 * time.Second,
+			Hedge: w.hedge(), Name: "all", Upgrade: []string{"websocket"}, Timeout: 2 * time.Second,
 			Retry: retry.Policy{Attempts: 3, Statuses: retry.Statuses(503), BackoffBase: time.Millisecond},
 		},
 		listener: l7.Listener{
@@ -110,6 +111,14 @@ func (w *world) run(t *testing.T) {
 		ln.Close()
 	}
 	wg.Wait()
+}
+
+// hedge makes second attempts common in every other world.
+func (w *world) hedge() *hedge.Hedge {
+	if w.seed%2 == 0 {
+		return nil
+	}
+	return hedge.New(hedge.Config{Delay: time.Millisecond, Budget: retry.BudgetConfig{Ratio: 1, MinPerSecond: 1000}})
 }
 
 // misdeed reports whether it is time for one.

@@ -35,7 +35,7 @@ func (x *exchange) planHedge(now time.Duration) {
 func (x *exchange) hedgeNow(now time.Duration) {
 	x.hedgeBy = 0
 	h := x.route.Hedge
-	if x.rival.u != nil || !h.Take(now, x.hedges) {
+	if x.phase != phaseAnswer || x.rival.u != nil || !h.Take(now, x.hedges) {
 		return
 	}
 	p := balance.Request{Hash: x.hash, Random: x.w.Random(), Now: now, Tried: append(x.tried, x.ep)}
@@ -104,21 +104,26 @@ func (x *exchange) rivalReady(ev loop.Events) {
 		x.dropRival(result)
 		return
 	}
+	if ev&(loop.Readable|loop.PeerDone) != 0 {
+		u.readable = true
+		u.peerDone = u.peerDone || ev&loop.PeerDone != 0
+	}
 	if ev&loop.Writable != 0 {
 		u.connecting = false
 		x.pushRival()
 	}
-	if x.rival.u != u || ev&(loop.Readable|loop.PeerDone) == 0 || x.rival.sent == 0 {
+	if x.rival.u != u || !u.readable || x.rival.sent == 0 {
 		return
 	}
-	u.readable = true
-	u.peerDone = u.peerDone || ev&loop.PeerDone != 0
-	if n, e := loop.Peek(u.fd); n == 0 || e != 0 { // an end without a byte is no answer
+	switch n, e := loop.Peek(u.fd); {
+	case e == unix.EAGAIN:
+		u.readable = false
+	case n == 0: // an end without a byte is no answer
 		x.dropRival(balance.Reset)
-		return
+	default:
+		x.did(deedHedgeWon)
+		x.promote()
 	}
-	x.did(deedHedgeWon)
-	x.promote()
 }
 
 // promote puts the rival in the place of the first attempt, which is given up.

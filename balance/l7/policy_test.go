@@ -75,6 +75,79 @@ func TestWhoIsAboveTheRateIsToldWhenToComeBack(t *testing.T) {
 	}
 }
 
+// TestStalledRequestGoesOnWithItsRival: the second attempt is under way when the first one's endpoint is found to
+// have stopped answering; a third would be one too many.
+func TestStalledRequestGoesOnWithItsRival(t *testing.T) {
+	a, b := newEndpoint(t), newEndpoint(t)
+	st := serve(t, []string{a.addr(), b.addr()}, oneLoop, func(s *setup) {
+		s.upstream.Stall = true
+		s.pool.Stall = balance.StallConfig{Requests: 1, Min: 2 * short, Max: 2 * short}
+		s.route.Hedge = hedge.New(hedge.Config{Delay: short / 2})
+	})
+	client := st.dial()
+	client.say(get())
+	first, second := either(t, a, b)
+	first.accept().expect(get())
+	rival := second.accept()
+	rival.expect(get())
+	st.until("the first has stalled", func() bool { return st.failures("stall") == 1 })
+	rival.say(emptyOK)
+	if got, _ := client.status(); got != "200" {
+		t.Errorf("the answer is %s", got)
+	}
+	first.untouched()
+	second.untouched()
+	if st.did("hedged") != 1 || st.retries() != 0 {
+		t.Errorf("%d hedges, %d retries", st.did("hedged"), st.retries())
+	}
+}
+
+// TestNothingIsHedgedInBackoff: the time for a second attempt that was set for the first does not outlast it.
+func TestNothingIsHedgedInBackoff(t *testing.T) {
+	st := serve(t, []string{gone(t), gone(t)}, noOutliers, func(s *setup) {
+		s.route.Retry = retry.Policy{Attempts: 3, BackoffBase: 4 * short}
+		s.route.Hedge = hedge.New(hedge.Config{Delay: time.Millisecond, Budget: retry.BudgetConfig{Ratio: 10}})
+	})
+	e := newEndpoint(t)
+	if _, err := st.pool.Add(balance.EndpointConfig{Address: e.addr(), Weight: 1000}, st.now()); err != nil {
+		t.Fatal(err)
+	}
+	e.play(func(p *peer) { p.tryHead() }) // closes without a word
+	for range 3 {
+		client := st.dial()
+		client.say(get())
+		if got, _ := client.status(); got != "502" {
+			t.Errorf("the answer is %s", got)
+		}
+	}
+}
+
+// TestFallbackLeavesNoRivalBehind: the whole request is late while two attempts are under way, and another pool is
+// asked; the places on the first are given back to the first.
+func TestFallbackLeavesNoRivalBehind(t *testing.T) {
+	a, b, other := newEndpoint(t), newEndpoint(t), newEndpoint(t)
+	pool, err := balance.New(balance.Config{Name: "other", Endpoints: []balance.EndpointConfig{{Address: other.addr()}}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := serve(t, []string{a.addr(), b.addr()}, oneLoop, noOutliers, func(s *setup) {
+		s.route.Hedge = hedge.New(hedge.Config{Delay: short / 4})
+		s.route.Timeout = 2 * short
+		s.route.Fallback = &l7.Fallback{
+			When: retry.Statuses(504), Upstream: l7.NewUpstream("other", pool, nil, l7.UpstreamSettings{}),
+		}
+	})
+	client := st.dial()
+	client.say(get())
+	first, second := either(t, a, b)
+	first.accept().expect(get())
+	second.accept().expect(get())
+	server := other.accept()
+	server.head()
+	client.status()
+	until(t, "no place is taken", func() bool { return pool.InFlight() == 0 && st.pool.InFlight() == 0 })
+}
+
 func TestRequestsAreHeldUntilAnEndpointIsBack(t *testing.T) {
 	e := newEndpoint(t)
 	order := make(chan string, 10)

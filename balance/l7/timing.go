@@ -122,6 +122,7 @@ func (x *exchange) failBroken(status int, text string) {
 		x.u = nil
 		u.close()
 	}
+	x.dropRival(balance.Canceled)
 	if x.answered {
 		x.abort()
 		return
@@ -135,7 +136,7 @@ func (x *exchange) lookForStall(now time.Duration) {
 	stalled := x.up.Pool.CheckStall(x.ep, x.sent, now)
 	movable := x.retained && x.reqBody.Done() && x.method.Idempotent() &&
 		x.route.Retry.Wants(x.attempts, retry.Stall, 0) && x.up.Pool.Available(now) > 0
-	if !stalled || !movable || !x.afford() {
+	if !stalled || x.rival.u == nil && !(movable && x.afford()) {
 		x.stallBy = now + x.ep.StallAfter()/2
 		x.rearm()
 		return
@@ -144,6 +145,10 @@ func (x *exchange) lookForStall(now time.Duration) {
 	x.u = nil
 	x.settle(failedStall, false)
 	u.close()
+	if x.rival.u != nil {
+		x.promote()
+		return
+	}
 	x.again(retry.Stall, false)
 }
 

@@ -151,11 +151,13 @@ func Refuse(w http.ResponseWriter, _ *http.Request, err error) {
 func ByClient() func(*http.Request) fault.Call {
 	seed := maphash.MakeSeed()
 	return func(r *http.Request) fault.Call {
-		return fault.Call{Key: maphash.Comparable(seed, client(r.RemoteAddr))}
+		return fault.Call{Key: maphash.Comparable(seed, Client(r.RemoteAddr))}
 	}
 }
 
-func client(remote string) netip.Prefix {
+// Client returns the addresses that belong to the client at the remote address
+// (host:port); see [ByClient]. Of what is no address it is the zero Prefix.
+func Client(remote string) netip.Prefix {
 	at, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Prefix{}

@@ -219,8 +219,9 @@ func (c *Conn) Drain() {
 	}
 }
 
-// Drained reports whether Drain has concluded and all streams have ended: the connection may be closed once Out is
-// sent.
+// Drained reports whether Drain has concluded and all streams have ended: once Out is sent, nothing is lost by closing
+// the connection. A driver does well to let the client close first, within a time limit: requests that some clients
+// (net/http's among them) were about to send are then still refused in a way that lets them be sent elsewhere.
 func (c *Conn) Drained() bool { return c.shut == shutFinal && len(c.live) == 0 }
 
 // Close tells the peer that the connection ends now, and why. The connection is to be closed when Out is sent.

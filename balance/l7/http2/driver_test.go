@@ -107,8 +107,11 @@ func (s *server) run(nc net.Conn) error {
 	c := NewServer(&s.set, new(Scratch))
 	buf := make([]byte, 64<<10)
 	for served := 0; ; {
-		if err := flush(nc, c); err != nil || c.Drained() {
+		if err := flush(nc, c); err != nil {
 			return nil
+		}
+		if c.Drained() { // the client closes, or has had its time
+			_ = nc.SetReadDeadline(time.Now().Add(2 * time.Second))
 		}
 		if c.Err() != nil {
 			break

@@ -152,7 +152,7 @@ func invariants(t *testing.T, c *Conn) {
 func FuzzHead(f *testing.F) {
 	for _, s := range []string{
 		":method GET\n:scheme http\n:path /\n:authority h\na b", ":method POST\n:scheme https\n:path /x?y\nhost h\ncookie a\ncookie b\nte trailers\ncontent-length 5",
-		":method GET\n:scheme http\n:path /\n:path /\n:authority h", ":path /\n:method GET\n:scheme http\na b\n:authority h", ":method GET\n:scheme http\n:path /\n:authority h\nA b\nx \x00",
+		":method GET\n:scheme http\n:path /\n:path /\n:authority h", ":path /\n:method GET\n:scheme http\na b\n:authority h", ":method GET\n:scheme http\n:path /\n:authority h\nA b\nx \x00", ":method GET\n:scheme http\n:path /\n:authority h\ncookie a\ncookie ",
 	} {
 		f.Add(s)
 	}
@@ -203,12 +203,16 @@ func compareHead(t *testing.T, r *http1.Request, m *xhttp2.MetaHeadersFrame) {
 		}
 	}
 	if len(cookies) > 0 {
-		want = append(want, "Cookie: "+strings.Join(cookies, "; "))
+		want = append(want, strings.TrimRight("Cookie: "+strings.Join(cookies, "; "), " ")) // the last may be empty
 	}
 	var got []string
 	for _, f := range r.Fields {
 		if f.Known != http1.Host && f.Known != http1.TransferEncoding {
-			got = append(got, fmt.Sprintf("%s: %s", f.Name, f.Value))
+			line := fmt.Sprintf("%s: %s", f.Name, f.Value)
+			if f.Known == http1.Cookie {
+				line = strings.TrimRight(line, " ")
+			}
+			got = append(got, line)
 		}
 	}
 	for i, w := range want { // leading zeros are no difference

@@ -9,7 +9,7 @@ import (
 	"github.com/trivet-ha/trivet/backup/store"
 )
 
-// ErrPruned: blobs that the snapshot builds on were deleted while it was made, because its parent was
+// ErrPruned means that blobs that the snapshot builds on were deleted while it was made, because its parent was
 // removed. Nothing was announced; the backup has to be run again, without the parent.
 var ErrPruned = errors.New("the repository was pruned of blobs that this backup builds on; run it again")
 

@@ -23,7 +23,7 @@ const (
 	sealedOverhead = ivBytes + macBytes
 )
 
-// ErrUnauthenticated: the bytes were not sealed with this key, or were changed since.
+// ErrUnauthenticated means that the bytes were not sealed with this key, or were changed since.
 var ErrUnauthenticated = errors.New("message authentication failed")
 
 // MasterKey opens and seals everything in a repository but the key files.

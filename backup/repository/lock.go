@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,7 +37,7 @@ const (
 	Exclusive                 // nobody
 )
 
-// ErrLockLost: the lock was removed, or could not be refreshed in time. What was going on under it must stop.
+// ErrLockLost means that the lock was removed, or could not be refreshed in time. What was going on under it must stop.
 var ErrLockLost = errors.New("the repository lock was lost")
 
 // LockInfo is a lock in the repository.
@@ -460,12 +459,4 @@ func (r *Repository) Unlock(ctx context.Context, which UnlockWhich) (removed int
 		removed++
 	}
 	return removed, nil
-}
-
-// describeSessions is for messages.
-func describeSessions(n int) string {
-	if n == 1 {
-		return "one running session"
-	}
-	return strconv.Itoa(n) + " running sessions"
 }

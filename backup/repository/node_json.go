@@ -17,7 +17,7 @@ import (
 // The JSON of trees, byte for byte as restic writes it: the same directory then has the same tree ID
 // whoever saved it. restic design, "Trees and Data".
 
-// ErrTreeOrder: the nodes of a tree are not in strictly ascending order of their names.
+// ErrTreeOrder means that the nodes of a tree are not in strictly ascending order of their names.
 var ErrTreeOrder = errors.New("names of a directory are not in ascending order")
 
 // TreeBuilder writes the JSON of one directory after another. It is for one goroutine.

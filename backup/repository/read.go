@@ -10,7 +10,7 @@ import (
 	"github.com/trivet-ha/trivet/backup/store"
 )
 
-// ErrNoBlob: no index knows the blob.
+// ErrNoBlob means that no index knows the blob.
 var ErrNoBlob = errors.New("blob is not in the index")
 
 // LoadBlob reads a blob into buf[:0] (grown if needed) and checks it against its ID. Small blobs come from memory if they were used

@@ -154,11 +154,10 @@ func (s *scanner) separator(end byte) (done bool, err error) {
 
 // uint reads a number without sign, fraction or exponent.
 func (s *scanner) uint() (uint64, error) {
-	start := s.pos
 	if c := s.next(); c < '0' || c > '9' {
 		return 0, s.fail("a whole number")
 	}
-	start = s.pos
+	start := s.pos
 	var n uint64
 	for s.pos < len(s.data) {
 		c := s.data[s.pos]

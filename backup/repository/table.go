@@ -175,15 +175,6 @@ func (t *blobTable) reserve(n int) {
 	}
 }
 
-// all calls fn for every entry in the order in which they were added, until it returns false.
-func (t *blobTable) all(fn func(pos uint32, e *tableEntry) bool) {
-	for pos := range uint32(t.n) {
-		if !fn(pos, t.at(pos)) {
-			return
-		}
-	}
-}
-
 // byPack returns the positions of all entries, ordered by pack and offset.
 func (t *blobTable) byPack() []uint32 {
 	order := make([]uint32, t.n)

@@ -17,7 +17,7 @@ const zstdMarker = 2
 // maxUnpackedBytes bounds what a file may expand to.
 const maxUnpackedBytes = 1 << 30
 
-// ErrDamaged: a file's bytes do not fit its name, or do not parse.
+// ErrDamaged means that a file's bytes do not fit its name, or do not parse.
 var ErrDamaged = errors.New("damaged")
 
 // saveUnpacked seals data, stores it under its hash and returns that.

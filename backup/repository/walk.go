@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// SkipDir, returned by the function given to Walk, passes over what is below the node.
+// SkipDir is returned by the function given to Walk to pass over what is below a node.
 var SkipDir = fs.SkipDir
 
 // Walk calls fn for every node below a tree, a directory before what is in it, in the order of names. Paths are slash-separated and begin with a slash.

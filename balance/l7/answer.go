@@ -146,6 +146,9 @@ func (x *exchange) head(from, to int) {
 	x.phase = phaseBody
 	x.stallBy, x.hedgeBy = 0, 0
 	x.dropRival(balance.Canceled)
+	if h := x.w.holdings[x.up]; h != nil {
+		x.w.Loop.Post(h.release)
+	}
 	if h := x.route.Hedge; h != nil && x.sent > 0 {
 		h.Observe(now, now-x.sent)
 	}

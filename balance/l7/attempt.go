@@ -169,6 +169,7 @@ func (x *exchange) attemptFailed(f failure) {
 		x.promote()
 	case x.mayRetry(f, stale):
 		x.again(reasonOf[f], stale)
+	case x.holdOn(f):
 	case f == failedTimeout || f == failedStall:
 		x.fail(504, "the endpoint did not answer in time")
 	case f == failedProtocol:

@@ -73,6 +73,7 @@ type exchange struct {
 	total   time.Duration // the whole request ends by then; 0 is no limit
 	phaseBy time.Duration // the phase ends by then; 0 is no limit
 	stallBy time.Duration // the endpoint's silence is looked at then; 0 is never
+	heldBy  time.Duration // the request is held until then at the longest; 0 if it was not
 	hedgeBy time.Duration // a second attempt is made then; 0 is never
 	paceBy  time.Duration // the answer goes on then, under an injected bandwidth; 0 is at once
 	moved   time.Duration // when a byte last moved in the phases after the head
@@ -93,6 +94,7 @@ const (
 	phaseNone    phase = iota
 	phaseQueue         // a free endpoint
 	phaseBackoff       // the time of the next attempt
+	phaseHeld          // an endpoint that can be connected to
 	phaseConnect       // the connection
 	phaseSend          // the rest of the request, or the endpoint to take it
 	phaseAnswer        // the head of the answer
@@ -275,6 +277,7 @@ func (x *exchange) clientLost() {
 		return // an endpoint is on its way; its waker ends the exchange
 	}
 	x.queueing = false
+	x.letGo()
 	x.giveBack(balance.Outcome{Result: balance.Canceled})
 	x.end()
 }

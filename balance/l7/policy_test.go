@@ -2,6 +2,8 @@ package l7_test
 
 import (
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -376,4 +378,55 @@ func TestConcurrencyIsLimitedAndGivenBack(t *testing.T) {
 	a.expect(emptyOK)
 	st.until("all places are free", func() bool { return limiter.Gate().Running() == 0 })
 	second.close()
+}
+
+func TestRequestsAreHeldWhileNobodyListens(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	ln.Close() // the server is restarting
+	st := serve(t, []string{address}, oneLoop, func(s *setup) { s.upstream.Hold = patient })
+	var clients []*peer
+	for i := range 5 {
+		c := st.dial()
+		c.say(strings.Replace(post("x"), "POST /", fmt.Sprintf("POST /%d", i), 1))
+		st.until("it is held", func() bool { return st.did("held") == uint64(i+1) })
+		clients = append(clients, c)
+	}
+	clients[3].reset() // one gives up
+	st.until("its connection is gone", func() bool { return st.srv.Connections() == 4 })
+	back, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := make(chan string, 10)
+	srv := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { order <- r.URL.Path })}
+	go srv.Serve(back)
+	defer srv.Close()
+	for _, i := range []int{0, 1, 2, 4} {
+		if got, _ := clients[i].status(); got != "200" {
+			t.Errorf("request %d got %s", i, got)
+		}
+	}
+	if got := <-order; got != "/0" {
+		t.Errorf("%s went first", got)
+	}
+	if n := len(order); n != 3 {
+		t.Errorf("%d more requests came, want 3", n)
+	}
+}
+
+func TestARequestIsHeldNoLongerThanItsPoolSays(t *testing.T) {
+	st := serve(t, []string{gone(t)}, func(s *setup) { s.upstream.Hold = 80 * time.Millisecond })
+	client := st.dial()
+	began := time.Now()
+	client.say(get())
+	if got, _ := client.status(); got != "503" && got != "502" {
+		t.Errorf("got %s", got)
+	}
+	if took := time.Since(began); took < 80*time.Millisecond {
+		t.Errorf("given up after %v", took)
+	}
 }

@@ -108,6 +108,7 @@ func (x *exchange) late() {
 	if x.queueing && !x.leaveQueue() {
 		return
 	}
+	x.letGo()
 	if x.phase == phaseAnswer || x.phase == phaseConnect {
 		x.settle(failedTimeout, false)
 	} else {
@@ -160,6 +161,9 @@ func (x *exchange) phaseOver(now time.Duration) {
 			x.up.counters.queueLate.Add(1)
 			x.fail(503, "no endpoint became free in time")
 		}
+	case phaseHeld:
+		x.letGo()
+		x.fail(503, "no endpoint can be reached")
 	case phaseBackoff:
 		x.repick()
 	case phaseConnect:

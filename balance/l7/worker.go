@@ -27,10 +27,11 @@ type worker struct {
 	query query
 	pick  balance.Request
 
-	targets map[*balance.Endpoint]*target
-	free    *exchange
-	freeLen int
-	sweeper loop.Timer
+	targets  map[*balance.Endpoint]*target
+	holdings map[*Upstream]*holding
+	free     *exchange
+	freeLen  int
+	sweeper  loop.Timer
 }
 
 // sweepEvery is how often idle connections to endpoints are looked at.
@@ -49,7 +50,7 @@ func newWorker(s *Server, on *edge.Worker) *worker {
 	w := &worker{
 		Worker: on, srv: s,
 		buf:     make([]byte, headroom+http1.DefaultHead+bulkRead+slack),
-		targets: map[*balance.Endpoint]*target{},
+		targets: map[*balance.Endpoint]*target{}, holdings: map[*Upstream]*holding{},
 	}
 	w.Loop.Arm(&w.sweeper, w, w.Loop.Now()+sweepEvery)
 	w.OnEnd(func() {

@@ -45,6 +45,9 @@ func TestAGroupTellsWhatItIs(t *testing.T) {
 	g.Exited(2, "exit status 1", time.Second, 0)
 	g.Roll()
 	g.Next(time.Second)
+	if p, ok := g.Process(1); !ok || p.Phase != Ready {
+		t.Errorf("process 1 is %+v", p)
+	}
 	number, rolling := g.Generation()
 	if number != 1 || !rolling || len(g.Generations()) != 2 || g.Failed() != 0 || g.Empty() {
 		t.Errorf("generation %d, rolling %v, of %v, %d failed", number, rolling, g.Generations(), g.Failed())
@@ -52,7 +55,12 @@ func TestAGroupTellsWhatItIs(t *testing.T) {
 	g.Exited(3, "exit status 1", 2*time.Second, 0)
 	g.Exited(1, "exit status 7", 3*time.Second, 0)
 	slots := g.Slots()
-	if g.Failed() != 1 || len(slots) != 2 || slots[0].LastExit != "exit status 7" {
+	if p, ok := g.Process(1); ok || p.ID != 0 || g.Closing() {
+		t.Errorf("a process that is gone is %+v", p)
+	}
+	g.Next(4 * time.Second)
+	g.Close()
+	if !g.Closing() || g.Failed() != 1 || len(slots) != 2 || slots[0].LastExit != "exit status 7" {
 		t.Errorf("%d failed, %+v", g.Failed(), slots[0])
 	}
 	slots[0].LastExit = "changed"

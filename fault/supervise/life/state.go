@@ -60,6 +60,18 @@ func (g *Group) Generations() map[int]bool {
 	return used
 }
 
+// Closing reports whether all processes are to end.
+func (g *Group) Closing() bool { return g.closing }
+
+// Process returns a copy of the process with that ID, and whether there is one.
+func (g *Group) Process(id ID) (Process, bool) {
+	_, p := g.find(id)
+	if p == nil {
+		return Process{}, false
+	}
+	return *p, true
+}
+
 // Failed counts the places that were given up.
 func (g *Group) Failed() (n int) {
 	for _, s := range g.slots {

@@ -237,8 +237,6 @@ type worker struct {
 	known   state.Dir
 	loaded  *directory // whose record is in known
 	buf     []byte     // of readBufferBytes, from the first file on
-	ids     []repository.ID
-	path    string // for progress
 	shown   time.Time
 }
 

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"errors"
 	"path"
 	"sync"
@@ -148,10 +149,8 @@ func (r *restore) writeData(f *restoreFile, fd int, at int64, data []byte) error
 	return nil
 }
 
-var zeros [holeBytes]byte
-
-// isZero reports whether p, of at most holeBytes, is all zeros.
-func isZero(p []byte) bool { return p[0] == 0 && string(p) == string(zeros[:len(p)]) }
+// isZero reports whether p, which is not empty, is all zeros: each byte is like the one before it.
+func isZero(p []byte) bool { return p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1]) }
 
 func (r *restore) pwrite(f *restoreFile, fd int, at int64, p []byte) error {
 	r.counts.written.Add(int64(len(p)))

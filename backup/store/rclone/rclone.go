@@ -7,7 +7,6 @@ package rclone
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +17,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"github.com/trivet-ha/trivet/backup/store"
 	"github.com/trivet-ha/trivet/backup/store/limit"
@@ -47,7 +44,7 @@ type Config struct {
 // Store is a repository behind rclone. Close ends the process.
 type Store struct {
 	*rest.Store
-	transport *http2.Transport
+	transport *http.Transport
 	runner    *runner
 	remote    string
 }
@@ -76,10 +73,13 @@ func New(c Config) (*Store, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &runner{program: program, args: append(append([]string{}, c.Args...), c.Remote), config: c}
-	transport := &http2.Transport{
-		AllowHTTP:       true, // the "connection" is a pair of pipes
-		DialTLSContext:  r.dial,
-		ReadIdleTimeout: time.Minute,
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true) // the "connection" is a pair of pipes
+	transport := &http.Transport{
+		Protocols:       protocols,
+		DialContext:     r.dial,
+		MaxConnsPerHost: 1,
+		HTTP2:           &http.HTTP2Config{SendPingTimeout: time.Minute},
 	}
 	// The host is never looked up: every connection is a process.
 	s, err := rest.New(rest.Config{URL: "http://rclone/", Transport: transport})
@@ -109,7 +109,7 @@ type runner struct {
 	live   []*process
 }
 
-func (r *runner) dial(context.Context, string, string, *tls.Config) (net.Conn, error) {
+func (r *runner) dial(context.Context, string, string) (net.Conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -232,7 +232,4 @@ func (p *process) SetDeadline(time.Time) error      { return nil }
 func (p *process) SetReadDeadline(time.Time) error  { return nil }
 func (p *process) SetWriteDeadline(time.Time) error { return nil }
 
-var (
-	_ net.Conn          = (*process)(nil)
-	_ http.RoundTripper = (*http2.Transport)(nil)
-)
+var _ net.Conn = (*process)(nil)

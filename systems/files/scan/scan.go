@@ -39,12 +39,13 @@ type Time struct {
 // Time is t in the local time zone, as restic writes it.
 func (t Time) Time() time.Time { return time.Unix(t.Sec, int64(t.Nsec)) }
 
-// IsDir, IsRegular and IsSymlink tell the type.
+// IsDir reports whether the entry is a directory.
 func (s *Stat) IsDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
 
 // IsRegular reports whether the entry is a regular file.
 func (s *Stat) IsRegular() bool { return s.Mode&unix.S_IFMT == unix.S_IFREG }
 
+// IsSymlink reports whether the entry is a symbolic link.
 // IsSymlink reports whether the entry is a symbolic link.
 func (s *Stat) IsSymlink() bool { return s.Mode&unix.S_IFMT == unix.S_IFLNK }
 

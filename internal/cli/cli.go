@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/trivet-ha/trivet/internal/backupcli"
 )
 
 // Exit codes.
@@ -79,6 +81,7 @@ Start with "trivet demo", which shows it all on this machine, or write a trivet.
 	})
 	root.PersistentFlags().BoolVar(&e.json, "json", false, "write results (and errors) as JSON")
 	root.AddCommand(e.commands()...)
+	root.AddCommand(backupcli.Commands(Version())...)
 	return root
 }
 

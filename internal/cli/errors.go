@@ -9,6 +9,7 @@ import (
 
 	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/config"
+	"github.com/trivet-ha/trivet/internal/backupcli"
 )
 
 // problem is an error for a person: what is wrong, what to do, and the exit code. Without a message it only ends with the
@@ -47,9 +48,12 @@ func explained(err error) *problem {
 	var known *problem
 	var answer *api.Error
 	var invalid config.Errors
+	var backup *backupcli.Problem
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &backup):
+		return &problem{message: backup.Error(), hint: backup.Hint(), code: backup.ExitCode(), cause: err}
 	case errors.As(err, &answer) && len(answer.Problems) > 0:
 		return &problem{message: answer.Error(), hint: answer.Hint, code: exitUsage, cause: err}
 	case errors.As(err, &answer):

@@ -64,9 +64,10 @@ func (v *verbs) repoUnlock() *cobra.Command {
 	var p place
 	var all bool
 	cmd := &cobra.Command{
-		Use:   "unlock --repo REPO",
-		Short: "Remove locks that were left behind",
-		Args:  exactly(),
+		Use:     "unlock --repo REPO",
+		Example: "  trivet repo unlock -r /mnt/disk/repo -p pw",
+		Short:   "Remove locks that were left behind",
+		Args:    exactly(),
 	}
 	cmd.RunE = p.withRepository(func(cmd *cobra.Command, repo *opened, _ []string) error {
 		which := repository.UnlockStale
@@ -96,9 +97,10 @@ func (v *verbs) repoRepair() *cobra.Command {
 	var p place
 	var readAll bool
 	cmd := &cobra.Command{
-		Use:   "repair-index --repo REPO",
-		Short: "Make the index anew from the packs that are there",
-		Args:  exactly(),
+		Use:     "repair-index --repo REPO",
+		Example: "  trivet repo repair-index -r /mnt/disk/repo -p pw",
+		Short:   "Make the index anew from the packs that are there",
+		Args:    exactly(),
 	}
 	cmd.RunE = p.withRepository(func(cmd *cobra.Command, repo *opened, _ []string) error {
 		s, err := repo.RepairIndex(cmd.Context(), repository.RepairOptions{ReadAllPacks: readAll}, func(pack repository.ID, err error) {
@@ -213,7 +215,7 @@ func (v *verbs) repoKey() *cobra.Command {
 
 func (v *verbs) keyList() *cobra.Command {
 	var p place
-	cmd := &cobra.Command{Use: "list --repo REPO", Short: "List passwords, by their IDs", Args: exactly()}
+	cmd := &cobra.Command{Use: "list --repo REPO", Example: "  trivet repo key list -r /mnt/disk/repo -p pw", Short: "List passwords, by their IDs", Args: exactly()}
 	cmd.RunE = p.withRepository(func(cmd *cobra.Command, repo *opened, _ []string) error {
 		keys, err := repo.Keys(cmd.Context())
 		if err != nil {
@@ -255,7 +257,7 @@ func newPassword(cmd *cobra.Command, file string) (string, error) {
 func (v *verbs) keyAdd() *cobra.Command {
 	var p place
 	var file, host, user string
-	cmd := &cobra.Command{Use: "add --repo REPO --new-password-file FILE", Short: "Add a password", Args: exactly()}
+	cmd := &cobra.Command{Use: "add --repo REPO --new-password-file FILE", Example: "  trivet repo key add -r /mnt/disk/repo -p pw --new-password-file pw2", Short: "Add a password", Args: exactly()}
 	cmd.RunE = p.withRepository(func(cmd *cobra.Command, repo *opened, _ []string) error {
 		password, err := newPassword(cmd, file)
 		if err != nil {
@@ -285,7 +287,7 @@ func keyResult(cmd *cobra.Command, what string, id repository.ID) error {
 func (v *verbs) keyPasswd() *cobra.Command {
 	var p place
 	var file string
-	cmd := &cobra.Command{Use: "passwd --repo REPO --new-password-file FILE", Short: "Change the password in use", Args: exactly()}
+	cmd := &cobra.Command{Use: "passwd --repo REPO --new-password-file FILE", Example: "  trivet repo key passwd -r /mnt/disk/repo -p pw --new-password-file pw2", Short: "Change the password in use", Args: exactly()}
 	cmd.RunE = p.withRepository(func(cmd *cobra.Command, repo *opened, _ []string) error {
 		password, err := newPassword(cmd, file)
 		if err != nil {
@@ -305,10 +307,11 @@ func (v *verbs) keyPasswd() *cobra.Command {
 func (v *verbs) keyRemove() *cobra.Command {
 	var p place
 	cmd := &cobra.Command{
-		Use:   "remove --repo REPO ID",
-		Short: "Remove a password",
-		Long:  "Remove removes a password. Who copied the repository and the key file, or once opened it, can still read what was stored by then.",
-		Args:  exactly("ID"),
+		Use:     "remove --repo REPO ID",
+		Example: "  trivet repo key remove -r /mnt/disk/repo -p pw 5f3a",
+		Short:   "Remove a password",
+		Long:    "Remove removes a password. Who copied the repository and the key file, or once opened it, can still read what was stored by then.",
+		Args:    exactly("ID"),
 	}
 	cmd.RunE = p.withRepository(func(cmd *cobra.Command, repo *opened, args []string) error {
 		keys, err := repo.Keys(cmd.Context())

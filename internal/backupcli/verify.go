@@ -41,9 +41,10 @@ that N runs read everything. It also looks for snapshots that were removed by so
 func (v *verbs) check() *cobra.Command {
 	c := &verifyVerb{}
 	cmd := &cobra.Command{
-		Use:   "check --repo REPO",
-		Short: "The same as trivet verify, with the flags of restic check",
-		Args:  exactly(),
+		Use:     "check --repo REPO",
+		Example: "  trivet repo check -r /mnt/disk/repo -p pw",
+		Short:   "The same as trivet verify, with the flags of restic check",
+		Args:    exactly(),
 	}
 	c.install(cmd)
 	return cmd

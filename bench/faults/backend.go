@@ -18,6 +18,7 @@ type backend struct {
 	work    time.Duration // what a request takes
 	workers chan struct{} // how many are served at a time
 	mode    atomic.Pointer[string]
+	turn    atomic.Uint64 // requests served while every second one fails
 }
 
 // Modes of a backend, as told by PUT /mode.
@@ -73,8 +74,6 @@ func runBackend(ctx context.Context, address, control string, work time.Duration
 func (b *backend) set(mode string) { b.mode.Store(&mode) }
 func (b *backend) get() string     { return *b.mode.Load() }
 
-var turn atomic.Uint64
-
 // ServeHTTP works on a request as long as the mode wants.
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/healthz" {
@@ -89,7 +88,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	time.Sleep(work)
 	<-b.workers
 	switch {
-	case mode == modeErrors && turn.Add(1)%2 == 0:
+	case mode == modeErrors && b.turn.Add(1)%2 == 0:
 		http.Error(w, "broken", http.StatusInternalServerError)
 		return
 	case mode == modeResets:

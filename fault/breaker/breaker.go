@@ -157,6 +157,12 @@ func (e *epoch) admit(limit int) bool {
 	return false
 }
 
+// Timed reports whether it matters to the breaker when a call that went well has
+// ended. If not, [Breaker.Done] may be told the time when it began.
+func (b *Breaker) Timed() bool {
+	return b.config.SlowCall > 0 || b.config.Calls == 0 && b.config.FailureRate >= 0
+}
+
 // Done reports how the call with the ticket went, which ended now. A call that
 // began before the last change of the state is ignored.
 func (b *Breaker) Done(t Ticket, o Outcome, now time.Duration) {

@@ -124,8 +124,10 @@ func (s *stage) describe(now time.Duration, counted, changed bool) string {
 	if st.Mode != Automatic {
 		text = st.Mode.String()
 	}
-	if n := st.Counts; counted && !changed && n.Calls > 0 {
-		text += fmt.Sprintf(", %d of %d failed", n.Failures, n.Calls)
+	if n := st.Counts; counted && !changed {
+		if n.Calls > 0 {
+			text += fmt.Sprintf(", %d of %d failed", n.Failures, n.Calls)
+		}
 		if n.Slow > 0 {
 			text += fmt.Sprintf(", %d slow", n.Slow)
 		}
@@ -304,7 +306,7 @@ func TestProbesAreLimitedConcurrently(t *testing.T) {
 
 func TestCountsStayExactConcurrently(t *testing.T) {
 	for _, c := range []Config{{Calls: 64}, {Calls: 100}, {Window: second}} {
-		c.FailureRate, c.Consecutive = -1, math.MaxInt
+		c.FailureRate, c.SlowCall = -1, time.Hour
 		b := New(c)
 		var wg sync.WaitGroup
 		for range 8 {
@@ -397,6 +399,22 @@ func TestCheckRefusesNonsense(t *testing.T) {
 	}
 	if got := New(Config{Calls: 5}).Config().MinCalls; got != 5 {
 		t.Errorf("minimum of a window of 5 calls is %d", got)
+	}
+}
+
+func TestTimedIsWhatLooksAtTheTime(t *testing.T) {
+	for _, x := range []struct {
+		c    Config
+		want bool
+	}{
+		{Config{}, true},
+		{Config{Calls: 10}, false},
+		{Config{Calls: 10, SlowCall: second}, true},
+		{Config{Consecutive: 5, FailureRate: -1}, false},
+	} {
+		if got := New(x.c).Timed(); got != x.want {
+			t.Errorf("%+v: %v", x.c, got)
+		}
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 	"github.com/trivet-ha/trivet/fault/internal/window"
 )
 
-// Counts are the calls of a window.
+// Counts are the calls of a window. Without a rate to judge by there is none, and
+// only Run is counted.
 type Counts struct {
 	Calls    int
 	Failures int
@@ -16,8 +17,8 @@ type Counts struct {
 	Run      int // failures since the last success
 }
 
-// tally counts the calls of one epoch: those of a window of time, or the latest
-// ones.
+// tally counts the calls of one epoch: those of a window of time, the latest ones,
+// or only failures in a row.
 type tally struct {
 	run    atomic.Int32
 	period *period
@@ -25,7 +26,10 @@ type tally struct {
 }
 
 func newTally(c *Config) tally {
-	if c.Calls > 0 {
+	switch {
+	case c.FailureRate < 0 && c.SlowCall == 0:
+		return tally{} // failures in a row need no window
+	case c.Calls > 0:
 		return tally{latest: newLatest(c.Calls)}
 	}
 	p := &period{length: c.Window, scale: window.NewScale(c.Window)}
@@ -41,10 +45,13 @@ func (t *tally) add(failed, slow bool, now time.Duration) (suspicious bool) {
 	} else if t.run.Load() != 0 {
 		t.run.Store(0)
 	}
-	if t.latest != nil {
+	switch {
+	case t.latest != nil:
 		return t.latest.add(failed, slow)
+	case t.period != nil:
+		return t.period.add(failed, slow, now)
 	}
-	return t.period.add(failed, slow, now)
+	return failed
 }
 
 func (t *tally) counts(now time.Duration) (n Counts) {
@@ -60,12 +67,14 @@ func (t *tally) counts(now time.Duration) (n Counts) {
 
 // period counts the calls of a window of time.
 type period struct {
-	length   time.Duration
-	scale    window.Scale
+	length time.Duration
+	scale  window.Scale
+	clean  atomic.Int64 // when the last call that failed or was slow is surely forgotten
+
+	_        [64]byte // what follows is written by every call
 	calls    window.Counter
 	failures window.Counter
 	slow     window.Counter
-	clean    atomic.Int64 // when the last call that failed or was slow is surely forgotten
 }
 
 func (p *period) add(failed, slow bool, now time.Duration) (suspicious bool) {
@@ -94,10 +103,12 @@ func (p *period) counts(now time.Duration) Counts {
 // threads write to it.
 type latest struct {
 	size     uint32
-	next     atomic.Uint32 // the number of the next call
-	full     atomic.Bool   // the ring has gone round
+	full     atomic.Bool // the ring has gone round
 	failures bitring
 	slow     bitring
+
+	_    [64]byte      // what follows is written by every call
+	next atomic.Uint32 // the number of the next call
 }
 
 func newLatest(size int) *latest {

@@ -16,7 +16,7 @@ import (
 // panics they are told that it failed.
 
 func (c *call[T]) breaker(ctx context.Context, i int, b *breaker.Breaker) (v T, err error) {
-	t, ok := b.Allow(c.now)
+	t, ok := b.Allow(c.time())
 	if !ok {
 		return c.refused(fault.ErrOpen, b.Wait(c.now))
 	}
@@ -28,12 +28,15 @@ func (c *call[T]) breaker(ctx context.Context, i int, b *breaker.Breaker) (v T, 
 	}()
 	v, err = c.enter(ctx, i+1)
 	ended = true
+	if c.verdict.Outcome != fault.OK || b.Timed() {
+		c.time()
+	}
 	b.Done(t, c.verdict.Breaker(), c.now)
 	return v, err
 }
 
 func (c *call[T]) shed(ctx context.Context, i int, s *shed.Shedder) (v T, err error) {
-	if !s.Admit(c.now, c.about.Priority, rand.Uint64()) {
+	if !s.Admit(c.time(), c.about.Priority, rand.Uint64()) {
 		return c.refused(fault.ErrShed, 0)
 	}
 	ended := false
@@ -44,12 +47,12 @@ func (c *call[T]) shed(ctx context.Context, i int, s *shed.Shedder) (v T, err er
 	}()
 	v, err = c.enter(ctx, i+1)
 	ended = true
-	s.Done(c.now, c.verdict.Shed())
+	s.Done(c.time(), c.verdict.Shed())
 	return v, err
 }
 
 func (c *call[T]) adaptive(ctx context.Context, i int, l *adaptive.Limiter) (v T, err error) {
-	t, ok := l.Acquire(c.now)
+	t, ok := l.Acquire(c.time())
 	if !ok {
 		if !c.queue(ctx, l.Gate()) {
 			return c.full(ctx)
@@ -64,7 +67,7 @@ func (c *call[T]) adaptive(ctx context.Context, i int, l *adaptive.Limiter) (v T
 	}()
 	v, err = c.enter(ctx, i+1)
 	ended = true
-	l.Done(t, c.verdict.Adaptive(), c.now)
+	l.Done(t, c.verdict.Adaptive(), c.time())
 	return v, err
 }
 
@@ -80,6 +83,9 @@ func (c *call[T]) bulkhead(ctx context.Context, i int, b *bulkhead.Bulkhead) (v 
 	}()
 	v, err = c.enter(ctx, i+1)
 	ended = true
+	if b.Waiting() > 0 { // else it does not matter
+		c.time()
+	}
 	b.Release(c.now)
 	return v, err
 }
@@ -95,7 +101,7 @@ func (c *call[T]) full(ctx context.Context) (T, error) {
 func (c *call[T]) queue(ctx context.Context, b *bulkhead.Bulkhead) bool {
 	admitted := make(chan bool, 1)
 	w := &bulkhead.Waiter{Wake: func(ok bool) { admitted <- ok }}
-	until, ok := b.Wait(w, c.now)
+	until, ok := b.Wait(w, c.time())
 	if !ok {
 		return false
 	}
@@ -103,12 +109,12 @@ func (c *call[T]) queue(ctx context.Context, b *bulkhead.Bulkhead) bool {
 	defer timer.Stop()
 	select {
 	case ok = <-admitted:
-		c.now = Now()
+		c.read()
 		return ok
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	c.now = Now()
+	c.read()
 	if b.Cancel(w, c.now) {
 		return false
 	}
@@ -121,7 +127,7 @@ func (c *call[T]) queue(ctx context.Context, b *bulkhead.Bulkhead) bool {
 
 // limit takes tokens, and waits for those of the near future.
 func (c *call[T]) limit(ctx context.Context, i int, p *fault.Policy) (v T, err error) {
-	n, until := max(c.about.Tokens, 1), c.now+p.Wait
+	n, until := max(c.about.Tokens, 1), c.time()+p.Wait
 	for {
 		wait, ok := c.reserve(p, n, until-c.now)
 		if !ok && wait > until-c.now {

@@ -10,7 +10,7 @@ import (
 )
 
 func (c *call[T]) hedge(ctx context.Context, i int, h *hedge.Hedge) (T, error) {
-	after, ok := h.Begin(c.now)
+	after, ok := h.Begin(c.time())
 	if !ok || c.about.Unsafe {
 		return c.timed(ctx, i, h)
 	}
@@ -20,10 +20,11 @@ func (c *call[T]) hedge(ctx context.Context, i int, h *hedge.Hedge) (T, error) {
 
 // timed makes an attempt and tells the hedge how long it took.
 func (c *call[T]) timed(ctx context.Context, i int, h *hedge.Hedge) (T, error) {
-	begun := c.now
+	begun := c.time()
 	v, err := c.enter(ctx, i+1)
 	if c.verdict.Outcome == fault.OK {
-		h.Observe(c.now, c.now-begun)
+		now := c.time()
+		h.Observe(now, now-begun)
 	}
 	return v, err
 }
@@ -65,7 +66,7 @@ func (r *race[T]) run(c *call[T]) (T, error) {
 		r.stop()
 	}
 	r.running.Wait()
-	c.now = Now()
+	c.read()
 	if r.answered {
 		c.discard(v)
 		c.verdict = r.verdict
@@ -77,10 +78,11 @@ func (r *race[T]) run(c *call[T]) (T, error) {
 // attempt makes an attempt and tells the hedge how long it took, or would have
 // taken at least.
 func (r *race[T]) attempt(c *call[T], ctx *lazyContext) (T, error) {
-	begun := c.now
+	begun := c.time()
 	v, err := c.timed(ctx, r.policy, r.hedge)
 	if c.verdict.Outcome != fault.OK && ctx.Err() != nil && r.ctx.Err() == nil { // another answered
-		r.hedge.Observe(c.now, c.now-begun)
+		now := c.time()
+		r.hedge.Observe(now, now-begun)
 	}
 	return v, err
 }
@@ -118,7 +120,7 @@ func (r *race[T]) another() {
 		}
 	}()
 	c := r.call
-	c.now = Now()
+	c.read()
 	v, err := r.attempt(&c, ctx)
 	if c.verdict.Outcome != fault.OK || !r.finish(v, err, c.verdict) {
 		c.discard(v)

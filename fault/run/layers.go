@@ -18,10 +18,11 @@ func (c *call[T]) timeout(ctx context.Context, i int, limit time.Duration) (T, e
 }
 
 func (c *call[T]) learnedTimeout(ctx context.Context, i int, l *timeout.Learned) (T, error) {
-	begun := c.now
+	begun := c.time()
 	v, err, late := c.within(ctx, i, l.Limit())
 	if late || c.verdict.Outcome == fault.OK {
-		l.Observe(c.now, c.now-begun)
+		now := c.time()
+		l.Observe(now, now-begun)
 	}
 	return v, err
 }
@@ -29,7 +30,7 @@ func (c *call[T]) learnedTimeout(ctx context.Context, i int, l *timeout.Learned)
 // within passes the next policies with a limit, and reports whether they were too
 // late.
 func (c *call[T]) within(ctx context.Context, i int, limit time.Duration) (v T, err error, late bool) {
-	until := c.now + limit
+	until := c.time() + limit
 	if end, ok := ctx.Deadline(); ok && end.Sub(origin) <= until {
 		v, err = c.enter(ctx, i+1) // the caller is the less patient
 		return v, err, false
@@ -37,7 +38,7 @@ func (c *call[T]) within(ctx context.Context, i int, limit time.Duration) (v T, 
 	inner := &lazyContext{Context: ctx, until: origin.Add(until)}
 	defer inner.end()
 	v, err = c.enter(inner, i+1)
-	if c.verdict.Outcome == fault.OK || c.now < until || ctx.Err() != nil {
+	if c.verdict.Outcome == fault.OK || c.time() < until || ctx.Err() != nil {
 		return v, err, false
 	}
 	c.discard(v)
@@ -51,10 +52,10 @@ func (c *call[T]) within(ctx context.Context, i int, limit time.Duration) (v T, 
 }
 
 func (c *call[T]) retry(ctx context.Context, i int, p *fault.Policy) (v T, err error) {
-	p.Budget.Request(c.now)
+	p.Budget.Request(c.time())
 	for attempts := 1; ; attempts++ {
 		v, err = c.enter(ctx, i+1)
-		if !c.again(p, attempts) || c.verdict.After > fault.MaxAfter || !p.Budget.Take(c.now) {
+		if !c.again(p, attempts) || c.verdict.After > fault.MaxAfter || !p.Budget.Take(c.time()) {
 			return v, err
 		}
 		wait := max(p.Retry.Backoff(attempts, c.verdict.Reason, rand.Uint64()), c.verdict.After)
@@ -86,14 +87,14 @@ func (c *call[T]) fallback(ctx context.Context, i int, p *fault.Policy) (v T, er
 	v, err = c.enter(ctx, i+1)
 	if c.verdict.Outcome == fault.OK {
 		if err == nil {
-			f.Good(c.now, v)
+			f.Good(c.time(), v)
 		}
 		return v, err
 	}
 	if ctx.Err() != nil {
 		return v, err
 	}
-	answer, from := f.Answer(c.now, err)
+	answer, from := f.Answer(c.time(), err)
 	if from == fallback.None {
 		return v, err
 	}
@@ -113,7 +114,7 @@ func (c *call[T]) otherwise(ctx context.Context, i int, p *fault.Policy) (v T, e
 	}
 	c.discard(v)
 	v, err = f(ctx, err)
-	c.now = Now()
+	c.stale = true
 	c.verdict = c.judged(v, err)
 	return v, err
 }
@@ -121,7 +122,7 @@ func (c *call[T]) otherwise(ctx context.Context, i int, p *fault.Policy) (v T, e
 func (c *call[T]) panics(ctx context.Context, i int, r *panics.Recorder) (v T, err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			c.now = Now()
+			c.read()
 			c.verdict = fault.Verdict{Outcome: fault.Failed}
 			err = r.Capture(c.now, value)
 		}

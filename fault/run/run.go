@@ -67,6 +67,7 @@ type call[T any] struct {
 	about    fault.Call
 
 	now     time.Duration // when something last happened; what follows takes no time
+	stale   bool          // an attempt has ended since now; see time
 	verdict fault.Verdict // of the last attempt, or of what a policy made of it
 }
 
@@ -106,9 +107,23 @@ func (c *call[T]) enter(ctx context.Context, i int) (T, error) {
 
 func (c *call[T]) attempt(ctx context.Context) (v T, err error) {
 	v, err = c.f(ctx)
-	c.now = Now()
+	c.stale = true
 	c.verdict = c.judged(v, err)
 	return v, err
+}
+
+// time returns the time. It reads the clock, which costs more than most policies,
+// only if somebody asks, and once after each attempt.
+func (c *call[T]) time() time.Duration {
+	if c.stale {
+		c.read()
+	}
+	return c.now
+}
+
+// read reads the clock.
+func (c *call[T]) read() {
+	c.now, c.stale = Now(), false
 }
 
 func (c *call[T]) judged(v T, err error) fault.Verdict {
@@ -145,17 +160,17 @@ func (c *call[T]) pause(ctx context.Context, wait time.Duration) bool {
 	if wait <= 0 {
 		return ctx.Err() == nil
 	}
-	if end, ok := ctx.Deadline(); ok && end.Sub(origin) <= c.now+wait {
+	if end, ok := ctx.Deadline(); ok && end.Sub(origin) <= c.time()+wait {
 		return false
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		c.now = Now()
+		c.read()
 		return true
 	case <-ctx.Done():
-		c.now = Now()
+		c.read()
 		return false
 	}
 }

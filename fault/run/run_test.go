@@ -87,6 +87,33 @@ func TestRetriesUntilItWorks(t *testing.T) {
 	})
 }
 
+// TestRetriesHelpAsMuchAsTheyCost: where each attempt fails with probability p, of
+// calls with r attempts 1 − p^r succeed, and (1 − p^r) / (1 − p) attempts are made
+// for each. All that can happen for p = 1/2 and r = 3, once each: 7/8, and 7/4.
+func TestRetriesHelpAsMuchAsTheyCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stack(fault.Retry(retry.Policy{Attempts: 3}, nil))
+		succeeded, attempts := 0, 0
+		for fails := range 8 {
+			nth := 0
+			_, err := Do(t.Context(), s, func(context.Context) (int, error) {
+				attempts++
+				nth++
+				if fails>>(nth-1)&1 == 1 {
+					return 0, errDown
+				}
+				return 1, nil
+			})
+			if err == nil {
+				succeeded++
+			}
+		}
+		if succeeded != 7 || attempts != 14 {
+			t.Errorf("%d of 8 calls succeeded with %d attempts, want 7 with 14", succeeded, attempts)
+		}
+	})
+}
+
 func TestWhatIsNotRetried(t *testing.T) {
 	for _, x := range []struct {
 		name  string

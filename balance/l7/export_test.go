@@ -6,6 +6,7 @@ import "time"
 const (
 	RetainMax = retainMax
 	BulkRead  = bulkRead
+	FirstRead = firstRead
 	TurnBytes = turnBytes
 	TurnsMax  = turnsMax
 )

@@ -368,7 +368,7 @@ func TestQueueEndsInTime(t *testing.T) {
 // TestClientsMayLeaveTheQueue: those who are gone take no place, also if theirs is just being given to them.
 func TestClientsMayLeaveTheQueue(t *testing.T) {
 	e := newEndpoint(t)
-	st := serve(t, []string{e.addr()}, func(s *setup) {
+	st := serve(t, []string{e.addr()}, oneLoop, func(s *setup) {
 		s.pool.Endpoints[0].MaxRequests = 1
 		s.upstream.Queue = 0
 	})

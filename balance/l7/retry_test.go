@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/fault/outlier"
 	"github.com/trivet-ha/trivet/fault/retry"
 )
@@ -339,5 +340,88 @@ func TestNoEndpointIsQuick503(t *testing.T) {
 	pool, _ := st.up.Stats()
 	if pool.None != 1 {
 		t.Errorf("%d such requests are counted", pool.None)
+	}
+}
+
+// TestConnectionIsClearBeforeItIsUsedAgain: the endpoint answers before it has read the request, and its connection
+// may be used again only if the request got through to its end.
+func TestConnectionIsClearBeforeItIsUsedAgain(t *testing.T) {
+	e := newEndpoint(t)
+	st := serve(t, []string{e.addr()}, oneLoop, noOutliers)
+	for size := 100 << 10; size < 7<<20; size += 170 << 10 {
+		body := strings.Repeat("0123456789abcdef", size/16)
+		client := st.dial()
+		done := make(chan struct{})
+		go func() { client.say(post(body)); close(done) }()
+		server := e.accept()
+		server.head()
+		server.say(ok("", "Content-Length: 0"))
+		client.until("Content-Length: 0\r\n")
+		next := st.dial()
+		next.say(get("X-N: next"))
+		by := server
+		select {
+		case c := <-e.conns:
+			by = newPeer(t, c)
+		case <-server.holds(len(body)):
+			server.expect(body)
+		}
+		by.expect(get("X-N: next"))
+		by.say(ok("", "Content-Length: 0", "Connection: close"))
+		next.expect(ok("", "Content-Length: 0"))
+		server.reset()
+		next.close()
+		client.reset()
+		<-done
+		st.until("both are over", func() bool { return st.srv.Connections() == 0 && st.srv.IdleConns() == 0 })
+	}
+}
+
+// holds is closed once that many bytes and the beginning of something behind them have come.
+func (p *peer) holds(n int) <-chan struct{} {
+	c := make(chan struct{})
+	go func() {
+		for len(p.got) <= n {
+			if p.more() != nil {
+				return
+			}
+		}
+		close(c)
+	}()
+	return c
+}
+
+// TestWhatFollowsAnAnswerIsNobodysAnswer: the answer ends where a read ends, so that what follows it is not seen
+// together with it.
+func TestWhatFollowsAnAnswerIsNobodysAnswer(t *testing.T) {
+	const evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+	for _, more := range []string{evil, ""} {
+		e := newEndpoint(t)
+		st := serve(t, []string{e.addr()}, oneLoop)
+		client := st.dial()
+		client.say(get())
+		server := e.accept()
+		server.expect(get())
+		head := lines("HTTP/1.1 200 OK", "Content-Length: 60000", "X-Fill: "+strings.Repeat("x", 5400))
+		fill := l7.FirstRead - len(head) - 60000
+		answer := lines("HTTP/1.1 200 OK", "Content-Length: 60000", "X-Fill: "+strings.Repeat("x", 5400+fill)) + strings.Repeat("y", 60000)
+		if len(answer) != l7.FirstRead {
+			t.Fatalf("the answer has %d bytes", len(answer))
+		}
+		release := st.srv.Hold() // so that it is read at once
+		server.say(answer + more)
+		release()
+		client.expect(answer)
+		st.until("the answer is dealt with", func() bool { return st.pool.InFlight() == 0 })
+		if kept := st.srv.IdleConns(); more == "" && kept != 1 || more != "" && kept != 0 {
+			t.Errorf("%d connections are kept", kept)
+		}
+		client.say(get())
+		if more != "" {
+			server = e.accept()
+		}
+		server.expect(get())
+		server.say(ok("good", "Content-Length: 4"))
+		client.expect(ok("good", "Content-Length: 4"))
 	}
 }

@@ -74,7 +74,12 @@ func (x *session) localAddr() netip.AddrPort {
 	if x.local.IsValid() {
 		return x.local
 	}
-	sa, err := unix.Getsockname(x.FD)
+	return boundTo(x.FD)
+}
+
+// boundTo is a socket's own address; the zero AddrPort for a Unix socket.
+func boundTo(fd int) netip.AddrPort {
+	sa, err := unix.Getsockname(fd)
 	if err != nil {
 		return netip.AddrPort{}
 	}

@@ -40,7 +40,7 @@ type session struct {
 	by    time.Duration // the present state ends by then; 0 is never
 	endBy time.Duration // the session is cut by then; 0 is never
 
-	nextOn, prevOn *session // on the same endpoint and worker
+	member
 }
 
 type state uint8
@@ -94,17 +94,21 @@ func (x *session) choose() {
 		Hash: x.set.hashOf(x.source), Random: x.w.Random(), Now: x.w.Loop.Now(), Tried: x.tried,
 	}
 	ep, err := x.up.Pool.Pick(&p)
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		x.connect(ep)
-	case balance.ErrSaturated:
-		x.enqueue()
+	case err == balance.ErrSaturated:
+		x.enqueue(x.set.Queue)
+	case x.set.Hold > 0: // nothing was read from the client: it sees a slow connection
+		x.enqueue(x.set.Hold)
 	default:
+		x.up.refused(err)
 		x.finish(balance.Canceled)
 	}
 }
 
-func (x *session) enqueue() {
+// enqueue waits for an endpoint. limit 0 is no limit.
+func (x *session) enqueue(limit time.Duration) {
 	x.waiter.Wake = func(ep *balance.Endpoint) {
 		giveBack := func(now time.Duration) {
 			x.up.Pool.Done(ep, balance.Outcome{Result: balance.Canceled}, now)
@@ -121,14 +125,16 @@ func (x *session) enqueue() {
 		}
 	}
 	if x.up.Pool.Wait(&x.waiter, x.w.Loop.Now()) != nil {
+		x.up.queueFull.Add(1)
 		x.finish(balance.Canceled)
 		return
 	}
+	x.up.queued.Add(1)
 	x.queueing = true
 	x.state = stateQueue
 	x.by = 0
-	if x.set.Queue > 0 {
-		x.by = x.w.Loop.Now() + x.set.Queue
+	if limit > 0 {
+		x.by = x.w.Loop.Now() + limit
 	}
 	if x.Watch() != nil {
 		x.finish(balance.Canceled)
@@ -141,12 +147,8 @@ func (x *session) enqueue() {
 func (x *session) connect(ep *balance.Endpoint) {
 	x.ep = ep
 	x.attempts++
-	x.stats = x.up.counters(ep.Address())
-	address := ep.Address()
-	if ip, ok := x.set.Addresses[address]; ok {
-		address = ip
-	}
-	to, err := edge.Resolve(address)
+	x.stats = x.up.counters(ep.Address(), x.w)
+	to, err := edge.Resolve(x.set.dial(ep))
 	if err != nil {
 		x.connectFailed()
 		return
@@ -202,7 +204,7 @@ func (x *session) connected() {
 	x.state = stateOpen
 	x.stats.sessions.Add(1)
 	x.stats.open.Add(1)
-	x.w.link(x)
+	x.w.link(x.ep, &x.member, x)
 	x.by = 0
 	x.moved = x.w.Loop.Now()
 	if x.set.Proxy != NoProxy {
@@ -254,16 +256,16 @@ func (s endpointSide) Ready(ev loop.Events) {
 	x := s.x
 	if x.state == stateConnect {
 		switch {
-		case ev&(loop.Failed|loop.Hangup) != 0:
+		case ev&loop.Failed != 0:
 			x.connectFailed()
 			return
-		case ev&loop.Writable == 0:
+		case ev&(loop.Writable|loop.Hangup) == 0:
 			return
 		}
-		if ev&loop.PeerDone != 0 {
+		if ev&(loop.PeerDone|loop.Hangup) != 0 { // a Unix socket whose peer has spoken and gone
 			x.client.peerDone = true
 		}
-		x.client.readable = ev&(loop.Readable|loop.PeerDone) != 0
+		x.client.readable = ev&(loop.Readable|loop.PeerDone|loop.Hangup) != 0
 		x.connected()
 		return
 	}
@@ -424,12 +426,24 @@ func (x *session) late() {
 	case stateQueue:
 		if x.up.Pool.Cancel(&x.waiter) {
 			x.queueing = false
+			x.up.queueLate.Add(1)
 			x.finish(balance.Canceled)
 		} else {
 			x.by = 0 // an endpoint is on its way
 		}
 	default:
 		x.finish(balance.Canceled)
+	}
+}
+
+// down implements held.
+func (x *session) down() {
+	switch x.set.OnDown {
+	case Kill:
+		x.cut()
+	case Drain:
+		x.endBy = x.w.Loop.Now() + x.set.DrainTime
+		x.rearm()
 	}
 }
 
@@ -458,7 +472,7 @@ func (x *session) finish(result balance.Result) {
 	}
 	x.w.Loop.Disarm(&x.timer)
 	if open {
-		x.w.unlink(x)
+		x.w.unlink(x.ep, &x.member)
 		x.stats.open.Add(-1)
 	}
 	x.hangUp()

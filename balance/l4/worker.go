@@ -17,49 +17,61 @@ const (
 // worker is what sessions need on one event loop.
 type worker struct {
 	*edge.Worker
-	buf      []byte // what has just been read
-	sessions map[*balance.Endpoint]*session
+	workers int    // of the edge
+	buf     []byte // what has just been read
+	members map[*balance.Endpoint]*member
+
+	// For datagrams; nil until there is a port.
+	inbox   *inbox
+	outbox  *outbox
+	replies *replies
 }
 
-func newWorker(w *edge.Worker) *worker {
-	return &worker{Worker: w, buf: make([]byte, bulkRead), sessions: map[*balance.Endpoint]*session{}}
+func newWorker(w *edge.Worker, workers int) *worker {
+	return &worker{Worker: w, workers: workers, buf: make([]byte, bulkRead), members: map[*balance.Endpoint]*member{}}
+}
+
+// member is a session's place in the list of its endpoint's.
+type member struct {
+	next, prev *member
+	of         held
+}
+
+// held is a session as its endpoint sees it.
+type held interface {
+	// down does what the pool wants when the endpoint no longer takes sessions.
+	down()
 }
 
 // link puts a session among those of its endpoint.
-func (w *worker) link(x *session) {
-	x.nextOn = w.sessions[x.ep]
-	if x.nextOn != nil {
-		x.nextOn.prevOn = x
+func (w *worker) link(ep *balance.Endpoint, m *member, of held) {
+	m.of, m.next = of, w.members[ep]
+	if m.next != nil {
+		m.next.prev = m
 	}
-	w.sessions[x.ep] = x
+	w.members[ep] = m
 }
 
-func (w *worker) unlink(x *session) {
+func (w *worker) unlink(ep *balance.Endpoint, m *member) {
 	switch {
-	case x.prevOn != nil:
-		x.prevOn.nextOn = x.nextOn
-	case x.nextOn != nil:
-		w.sessions[x.ep] = x.nextOn
+	case m.prev != nil:
+		m.prev.next = m.next
+	case m.next != nil:
+		w.members[ep] = m.next
 	default:
-		delete(w.sessions, x.ep)
+		delete(w.members, ep)
 	}
-	if x.nextOn != nil {
-		x.nextOn.prevOn = x.prevOn
+	if m.next != nil {
+		m.next.prev = m.prev
 	}
-	x.nextOn, x.prevOn = nil, nil
+	m.next, m.prev = nil, nil
 }
 
 // down does with an endpoint's sessions what their pool wants.
 func (w *worker) down(ep *balance.Endpoint) {
-	var next *session
-	for x := w.sessions[ep]; x != nil; x = next {
-		next = x.nextOn
-		switch x.set.OnDown {
-		case Kill:
-			x.cut()
-		case Drain:
-			x.endBy = w.Loop.Now() + x.set.DrainTime
-			x.rearm()
-		}
+	var next *member
+	for m := w.members[ep]; m != nil; m = next {
+		next = m.next
+		m.of.down()
 	}
 }

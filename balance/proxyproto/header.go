@@ -232,17 +232,28 @@ func Append1(dst []byte, source, destination netip.AddrPort) []byte {
 // Append2 appends a header of version 2, without additional values. A source or destination that is not valid
 // makes it LOCAL.
 func Append2(dst []byte, source, destination netip.AddrPort) []byte {
+	const stream = 1
+	return append2(dst, stream, source, destination)
+}
+
+// AppendDatagram appends a header of version 2 that goes before a datagram.
+func AppendDatagram(dst []byte, source, destination netip.AddrPort) []byte {
+	const datagram = 2
+	return append2(dst, datagram, source, destination)
+}
+
+func append2(dst []byte, transport byte, source, destination netip.AddrPort) []byte {
 	dst = append(dst, signature...)
 	s, d := source.Addr().Unmap(), destination.Addr().Unmap()
 	switch {
 	case !s.IsValid() || !d.IsValid():
 		return append(dst, 0x20, 0, 0, 0)
 	case s.Is4() && d.Is4():
-		dst = append(dst, 0x21, 0x11, 0, 12)
+		dst = append(dst, 0x21, 0x10|transport, 0, 12)
 		a, b := s.As4(), d.As4()
 		dst = append(append(dst, a[:]...), b[:]...)
 	default:
-		dst = append(dst, 0x21, 0x21, 0, 36)
+		dst = append(dst, 0x21, 0x20|transport, 0, 36)
 		a, b := s.As16(), d.As16()
 		dst = append(append(dst, a[:]...), b[:]...)
 	}

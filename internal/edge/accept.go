@@ -56,8 +56,9 @@ func (b *Binding) Listener() *Listener { return b.current.Load() }
 // their protocol allows it.
 func (b *Binding) Retired() bool { return b.retired.Load() }
 
-// full reports whether new connections have to wait in the kernel's queue until one ends.
-func (b *Binding) full() bool {
+// Full reports whether the listener has as many connections as it may: new ones have to wait in the kernel's queue
+// until one ends.
+func (b *Binding) Full() bool {
 	limit := b.Listener().MaxConns
 	return limit > 0 && b.Stats.Open.Load() >= int64(limit)
 }
@@ -148,7 +149,7 @@ func (a *acceptor) open() {
 
 // stop accepts no more. What is in the kernel's queue by then is taken unless another process has the socket
 // too, for closing it would reset those connections.
-func (a *acceptor) stop(passed bool) {
+func (a *acceptor) stop(passed bool, done func()) {
 	for _, d := range a.doors {
 		for range backlog {
 			if passed || !d.accept() {
@@ -159,7 +160,10 @@ func (a *acceptor) stop(passed bool) {
 	}
 	a.w.Loop.Disarm(&a.retry)
 	a.doors = nil
+	done()
 }
+
+func (a *acceptor) rebind(b *Binding) { a.b = b }
 
 // Expire implements loop.Expirer.
 func (a *acceptor) Expire(time.Duration) {
@@ -171,7 +175,7 @@ func (a *acceptor) Expire(time.Duration) {
 // Ready implements loop.Handler.
 func (d *door) Ready(loop.Events) {
 	for range acceptMax {
-		if d.a.b.full() {
+		if d.a.b.Full() {
 			d.a.b.Stats.Full.Add(1)
 			d.a.pause()
 			return

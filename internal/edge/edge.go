@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,7 @@ type Server interface {
 // it has been given to Apply.
 type Listener struct {
 	Name      string
-	Addresses []string // "host:port", ":port", "[::1]:80", "unix:/path"
+	Addresses []string // "host:port", ":port", "[::1]:80", "unix:/path"; "udp:host:port" for a PacketServer
 	Server    Server
 
 	// Deferred has the kernel wait with a connection until its first byte: right where the client speaks first.
@@ -145,6 +146,9 @@ func (e *Edge) Apply(listeners []*Listener) error {
 		}
 		byName[l.Name] = l
 		for _, a := range l.Addresses {
+			if _, ok := l.Server.(PacketServer); !ok && strings.HasPrefix(a, packetPrefix) {
+				return fmt.Errorf("listener %s: its server takes no datagrams", l.Name)
+			}
 			if want[a] != nil {
 				return fmt.Errorf("listener %s: listener %s already has address %s", l.Name, want[a].Name, a)
 			}
@@ -230,31 +234,39 @@ func (e *Edge) serve(sock *socket, b *Binding) {
 	sock.binding = b
 	for i, w := range e.workers {
 		if !first {
-			a := sock.acceptors[i]
-			w.Loop.Post(func() { a.b = b })
+			t := sock.takers[i]
+			w.Loop.Post(func() { t.rebind(b) })
 			continue
 		}
-		a := &acceptor{w: w, b: b}
+		var fds []int
 		for j := i; j < len(sock.fds); j += len(e.workers) {
-			a.fds = append(a.fds, sock.fds[j])
+			fds = append(fds, sock.fds[j])
 		}
-		sock.acceptors = append(sock.acceptors, a)
-		w.Loop.Post(func() { a.open() })
+		t := newTaker(sock, w, b, fds)
+		sock.takers = append(sock.takers, t)
+		w.Loop.Post(t.open)
 	}
+}
+
+func newTaker(sock *socket, w *Worker, b *Binding, fds []int) taker {
+	if sock.packets {
+		return &Port{Worker: w, Binding: b, FDs: fds, Wildcard: sock.wildcard()}
+	}
+	return &acceptor{w: w, b: b, fds: fds}
 }
 
 // unserve ends a socket, after what the kernel has queued on it.
 func (e *Edge) unserve(sock *socket) {
 	passed := sock.passed
 	var left atomic.Int32
-	left.Store(int32(len(sock.acceptors)))
+	left.Store(int32(len(sock.takers)))
 	done := func() {
 		if left.Add(-1) == 0 {
 			sock.close()
 		}
 	}
-	for _, a := range sock.acceptors {
-		if !a.w.Loop.Post(func() { a.stop(passed); done() }) {
+	for i, t := range sock.takers {
+		if !e.workers[i].Loop.Post(func() { t.stop(passed, done) }) {
 			done()
 		}
 	}
@@ -334,8 +346,8 @@ func (e *Edge) KeepSockets() {
 	}
 }
 
-// Addr returns the address that a listener really has for one of its configured addresses; they differ for
-// port 0. It is empty if nothing listens there.
+// Addr returns the address that a listener really has for one of its configured addresses: they differ for
+// port 0, and "udp:" is left off. It is empty if nothing listens there.
 func (e *Edge) Addr(address string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -119,6 +119,19 @@ func (a *Sockaddr) Dial() (int, unix.Errno) {
 	return fd, 0
 }
 
+// DialPacket makes a datagram socket that talks to the address only.
+func (a *Sockaddr) DialPacket() (int, unix.Errno) {
+	fd, err := unix.Socket(a.family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, Errno(err)
+	}
+	if e := a.connect(fd); e != 0 {
+		unix.Close(fd)
+		return -1, e
+	}
+	return fd, 0
+}
+
 // Errno returns the system's error number in err; EIO if there is none.
 func Errno(err error) unix.Errno {
 	var e unix.Errno

@@ -13,16 +13,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A socket listens on one address. For TCP it is several descriptors, one for each worker, among which the
-// kernel spreads the connections (SO_REUSEPORT); they stay open together, for a closed one takes the
-// connections in its queue along.
+// A socket listens on one address. For TCP and UDP it is several descriptors, one for each worker, among which
+// the kernel spreads connections, or clients (SO_REUSEPORT); they stay open together, for a closed one takes what
+// is in its queue along.
 type socket struct {
-	address   string
-	fds       []int
-	path      string // of a Unix socket, to be removed at the end
-	binding   *Binding
-	acceptors []*acceptor
-	passed    bool // another process has it too
+	address string
+	fds     []int
+	path    string // of a Unix socket, to be removed at the end
+	packets bool   // datagrams come in
+	binding *Binding
+	takers  []taker // one for each worker
+	passed  bool    // another process has it too
+}
+
+// A taker takes what comes in at a socket, for one worker, whose goroutine calls it.
+type taker interface {
+	open()
+	rebind(b *Binding)
+	stop(passed bool, done func())
 }
 
 // backlog is the length of the kernel's queue; it cuts it to net.core.somaxconn.
@@ -33,16 +41,17 @@ func listen(address string, workers int, deferred bool) (*socket, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return listenUnix(address, path)
 	}
-	ap, err := listenAddr(address)
+	where, packets := strings.CutPrefix(address, packetPrefix)
+	ap, err := listenAddr(where)
 	if err != nil {
 		return nil, err
 	}
-	if err := vacant(ap); err != nil {
+	s := &socket{address: address, packets: packets}
+	if err := s.vacant(ap); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	s := &socket{address: address}
 	for range workers {
-		fd, err := listenTCP(ap, deferred)
+		fd, err := s.again(ap, deferred)
 		if err != nil {
 			s.close()
 			return nil, fmt.Errorf("listen on %s: %w", address, err)
@@ -57,17 +66,22 @@ func listen(address string, workers int, deferred bool) (*socket, error) {
 
 // vacant reports an error if anybody listens on the address. Sockets that share an address would let another
 // process of the same user in, which then gets half of the connections.
-func vacant(ap netip.AddrPort) error {
+func (s *socket) vacant(ap netip.AddrPort) error {
 	if ap.Port() == 0 {
 		return nil
 	}
-	raw := inetAddr(ap)
-	fd, err := unix.Socket(raw.family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	raw, kind := inetAddr(ap), unix.SOCK_STREAM
+	if s.packets {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(raw.family, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if !s.packets { // connections that have ended do not keep an address; for datagrams the option would share it
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
 	if ap.Addr().Is6() && !ap.Addr().IsUnspecified() {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
@@ -200,7 +214,7 @@ func listenUnix(address, path string) (*socket, error) {
 // adopt takes over descriptors from another process. If it had fewer workers than this one, the rest is
 // opened: sockets that share an address share its connections.
 func adopt(address string, fds []int, workers int, deferred bool) (*socket, error) {
-	s := &socket{address: address, fds: slices.Clone(fds)}
+	s := &socket{address: address, fds: slices.Clone(fds), packets: strings.HasPrefix(address, packetPrefix)}
 	path, isUnix := strings.CutPrefix(address, "unix:")
 	if isUnix {
 		s.path = path
@@ -212,7 +226,11 @@ func adopt(address string, fds []int, workers int, deferred bool) (*socket, erro
 		unix.CloseOnExec(fd)
 	}
 	for !isUnix && len(s.fds) < workers {
-		fd, err := again(s.addr(), deferred)
+		ap, err := listenAddr(s.addr())
+		fd := -1
+		if err == nil {
+			fd, err = s.again(ap, deferred)
+		}
 		if err != nil {
 			s.disown(fds)
 			s.close()
@@ -224,17 +242,16 @@ func adopt(address string, fds []int, workers int, deferred bool) (*socket, erro
 }
 
 // again opens one more descriptor for an address.
-func again(address string, deferred bool) (int, error) {
-	ap, err := listenAddr(address)
-	if err != nil {
-		return -1, err
+func (s *socket) again(ap netip.AddrPort, deferred bool) (int, error) {
+	if s.packets {
+		return listenUDP(ap)
 	}
 	return listenTCP(ap, deferred)
 }
 
 // setDeferred follows a listener that has come to want something else; see Listener.Deferred.
 func (s *socket) setDeferred(deferred bool) {
-	if s.path != "" {
+	if s.path != "" || s.packets {
 		return
 	}
 	seconds := 0
@@ -252,12 +269,13 @@ func (s *socket) disown(fds []int) {
 	s.passed = len(fds) > 0
 }
 
-// addr returns the address that the socket really has, which differs from the one asked for with port 0.
+// addr returns the address that the socket really has, which differs from the one asked for with port 0, and
+// without "udp:".
 func (s *socket) addr() string {
 	if s.path != "" {
 		return s.address
 	}
-	host, _, err := net.SplitHostPort(s.address)
+	host, _, err := net.SplitHostPort(strings.TrimPrefix(s.address, packetPrefix))
 	if err != nil {
 		return s.address
 	}

@@ -74,12 +74,12 @@ type Owner interface {
 	Lost()
 }
 
-// A Conn is an accepted connection. Its protocol copies it into a connection of its own, calls Enter once,
-// and Close once.
+// A Conn is an accepted connection, or what stands for one where datagrams come in; see Worker.Admit. Its protocol
+// copies it into a connection of its own, calls Enter once, and Close once.
 type Conn struct {
 	Worker  *Worker
 	Binding *Binding
-	FD      int
+	FD      int            // negative if it has none of its own
 	Peer    netip.AddrPort // the zero AddrPort for a Unix socket
 
 	owner      Owner
@@ -124,7 +124,9 @@ func (c *Conn) Close() {
 		c.Worker.Loop.Remove(c.tok)
 		c.tok = loop.Token{}
 	}
-	loop.Close(c.FD)
+	if c.FD >= 0 {
+		loop.Close(c.FD)
+	}
 	c.prev.next, c.next.prev = c.next, c.prev
 	c.next, c.prev = nil, nil
 	c.Worker.load.Add(-1)

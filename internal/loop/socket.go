@@ -85,6 +85,38 @@ func ShutdownWrite(fd int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
 }
 
+// A Message is one datagram for ReceiveMany and SendMany: the kernel's struct mmsghdr.
+type Message struct {
+	Hdr unix.Msghdr
+	N   uint32 // bytes received or sent
+}
+
+// ReceiveMany receives up to len(m) datagrams. Fewer than that means that no more are there.
+func ReceiveMany(fd int, m []Message) (n int, errno unix.Errno) {
+	return many(unix.SYS_RECVMMSG, fd, m, unix.MSG_DONTWAIT)
+}
+
+// SendMany sends datagrams in order. If it sends only some of them, the next call tells why.
+func SendMany(fd int, m []Message) (n int, errno unix.Errno) {
+	return many(unix.SYS_SENDMMSG, fd, m, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+}
+
+func many(call uintptr, fd int, m []Message, flags uintptr) (n int, errno unix.Errno) {
+	if len(m) == 0 {
+		return 0, 0
+	}
+	for {
+		r, _, e := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), flags, 0, 0)
+		if e == unix.EINTR {
+			continue
+		}
+		if e != 0 {
+			return 0, e
+		}
+		return int(r), 0
+	}
+}
+
 // poll waits for events without giving up the processor.
 func (l *Loop) poll(d time.Duration) int {
 	ts := unix.NsecToTimespec(int64(d))

@@ -4,33 +4,24 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/trivet-ha/trivet/balance/l7/http1"
 	"github.com/trivet-ha/trivet/internal/edge"
 	"github.com/trivet-ha/trivet/internal/loop"
 )
 
-// A client is a connection on which requests come in. While it is idle it holds no buffer.
+// A client is a connection on which requests come in.
 type client struct {
-	edge.Conn
-	w     *worker
+	transport
 	lis   *Listener // see listener
 	x     *exchange // the request in progress
 	in    []byte    // read and not yet handled: part of a head, or requests that follow the one in progress
-	out   []byte    // not yet taken by the kernel, from outAt on
 	timer loop.Timer
 
-	outAt    int
-	moved    int           // bytes read in this turn
-	minor    int           // the version of the last request: HTTP/1.minor
-	scanned  int           // in has no end of a head before this
-	began    time.Duration // when the first byte of in came
-	progress time.Duration // when the kernel last took something of out
-	state    clientState
+	minor   int           // the version of the last request: HTTP/1.minor
+	scanned int           // in has no end of a head before this
+	began   time.Duration // when the first byte of in came
+	state   clientState
 
-	readable bool // a read may bring something
-	peerDone bool // the peer sends no more
 	unparsed bool // in has not been looked at since it was filled
 	pumping  bool
 	whole    bool // the last request was read to its end
@@ -39,10 +30,11 @@ type client struct {
 type clientState uint8
 
 const (
-	clientIdle   clientState = iota // between requests
-	clientHead                      // a head has begun
-	clientBusy                      // x is in progress
-	clientLinger                    // everything is sent; what still comes in is thrown away
+	clientIdle    clientState = iota // between requests
+	clientHead                       // a head has begun
+	clientBusy                       // x is in progress
+	clientLinger                     // everything is sent; what still comes in is thrown away
+	clientShaking                    // the TLS handshake is under way
 	clientClosed
 )
 
@@ -55,8 +47,12 @@ const (
 // Serve implements edge.Server. Usually the first request is already there.
 func (l *Listener) Serve(conn edge.Conn) {
 	w := l.server.workers[conn.Worker.ID]
-	c := &client{Conn: conn, w: w, lis: l, readable: true, began: w.Loop.Now()}
+	c := &client{transport: transport{Conn: conn, w: w, readable: true}, lis: l, began: w.Loop.Now()}
 	c.Enter(c)
+	if l.TLS != nil {
+		c.shakeHands()
+		return
+	}
 	c.pump()
 }
 
@@ -83,26 +79,15 @@ func (c *client) Ready(ev loop.Events) {
 		c.lost()
 		return
 	}
-	if ev&(loop.PeerDone|loop.Hangup) != 0 {
-		c.peerDone = true
+	if c.state == clientShaking {
+		c.tls.wire.stir()
+		return
 	}
-	if ev&(loop.Readable|loop.PeerDone|loop.Hangup) != 0 {
-		c.readable = true
-	}
+	c.note(ev)
 	if ev&loop.Writable != 0 && len(c.out) > 0 {
 		c.flush()
 	}
 	c.pump()
-}
-
-// watch registers the connection with the loop. It is done late: a connection that is served at once and
-// closed never needs it. It reports false if that is impossible; the connection is of no use then.
-func (c *client) watch() bool {
-	if err := c.Watch(); err != nil {
-		c.w.srv.log.Error("connection dropped", "listener", c.lis.Name, "error", err)
-		return false
-	}
-	return true
 }
 
 // pump handles what can be read, until nothing can be or the request in progress has to wait for its endpoint.
@@ -154,36 +139,18 @@ func (c *client) canRead() bool {
 	return c.wanted() && (c.readable || c.unparsed && c.x == nil && c.state != clientLinger)
 }
 
-// read reads into the worker's scratch buffer, from its body mark on. Without bytes, open tells whether there
-// may be some later. It reports false if the connection is broken.
-func (c *client) read(limit int) (p []byte, open, ok bool) {
-	buf := c.w.buf[headroom : headroom+limit]
-	n, e := loop.Read(c.FD, buf)
-	switch {
-	case e == unix.EAGAIN:
-		c.readable = false
-		return nil, true, true
-	case e != 0:
-		return nil, false, false
-	case n == 0:
-		c.readable, c.peerDone = false, true
-		return nil, false, true
-	case n < len(buf) && !c.peerDone:
-		c.readable = false // a short read has emptied the socket: what comes later is a new edge
-	}
-	c.moved += n
-	return buf[:n], true, true
-}
+// scratch is the worker's buffer from its body mark on.
+func (c *client) scratch(limit int) []byte { return c.w.buf[headroom : headroom+limit] }
 
 func (c *client) readHead() {
-	p, open, ok := c.read(headRead)
+	p, open, ok := c.read(c.scratch(headRead))
 	switch {
 	case !ok:
 		c.lost()
 	case len(p) == 0 && open:
 		c.armHead()
 	case len(p) == 0: // the end of the stream outside of a request
-		c.hangUp()
+		c.leave()
 	case len(c.in) > 0:
 		c.in = c.w.Bufs.Add(c.in, p)
 		c.handleKept()
@@ -257,7 +224,7 @@ func (c *client) reject(lis *Listener, err error) {
 	if errors.As(err, &bad) {
 		status, text = bad.Status, bad.Text
 	}
-	lis.bad.Add(1)
+	lis.counters.bad.Add(1)
 	c.w.srv.log.Debug("request refused", "listener", lis.Name, "client", c.Peer, "error", err)
 	x := c.w.newExchange(c, lis)
 	x.unparsed = true
@@ -267,49 +234,24 @@ func (c *client) reject(lis *Listener, err error) {
 	x.reply(status, textPlain, []byte(text+"\n"), nil)
 }
 
-// send gives p to the kernel, and keeps what it does not take. It reports false if the connection is broken;
-// the caller then calls lost.
+// send sends a part of an answer. It reports false if the connection is broken; the caller then calls lost.
 func (c *client) send(p []byte) bool {
-	if len(c.out) > 0 {
-		c.out = c.w.Bufs.Add(c.out, p)
-		return true
-	}
-	n, e := loop.Write(c.FD, p)
-	if e != 0 && e != unix.EAGAIN {
+	held := len(c.out) > 0
+	if !c.transport.send(p) {
 		return false
 	}
-	if n < len(p) {
-		c.out = append(c.w.Bufs.Get(len(p)-n), p[n:]...)
-		c.outAt = 0
-		c.progress = c.w.Loop.Now()
-		if !c.watch() {
-			return false
-		}
-		if c.x != nil {
-			c.x.rearm()
-		}
+	if !held && len(c.out) > 0 && c.x != nil {
+		c.x.rearm()
 	}
 	return true
 }
 
 // flush sends what was kept, and lets the exchange go on once it is gone.
 func (c *client) flush() {
-	n, e := loop.Write(c.FD, c.out[c.outAt:])
-	if e == unix.EAGAIN {
-		return
-	}
-	if e != 0 {
+	switch {
+	case !c.drainOut():
 		c.lost()
-		return
-	}
-	c.outAt += n
-	c.progress = c.w.Loop.Now()
-	if c.outAt < len(c.out) {
-		return
-	}
-	c.w.Bufs.Put(c.out)
-	c.out, c.outAt = nil, 0
-	if c.x != nil {
+	case len(c.out) == 0 && c.x != nil:
 		c.x.clientFlushed()
 	}
 }
@@ -333,10 +275,10 @@ func (c *client) ended(keepAlive, whole bool) {
 // and a reset overtakes the answer (RFC 9112 §9.6).
 func (c *client) finish() {
 	if c.in == nil && !c.readable && (c.whole || c.peerDone) {
-		c.hangUp()
+		c.leave()
 		return
 	}
-	loop.ShutdownWrite(c.FD)
+	c.shutWrite()
 	c.w.Bufs.Put(c.in)
 	c.in, c.unparsed = nil, false
 	c.state = clientLinger
@@ -348,7 +290,7 @@ func (c *client) finish() {
 
 // discard reads on while the client has perhaps not seen its last answer.
 func (c *client) discard() {
-	p, open, ok := c.read(bulkRead)
+	p, open, ok := c.read(c.scratch(bulkRead))
 	switch now := c.w.Loop.Now(); {
 	case !ok || !open || now-c.began > lingerMax:
 		c.hangUp()
@@ -370,9 +312,10 @@ func (c *client) lost() {
 	c.hangUp()
 }
 
-// cut makes the close that follows a reset: the client must not take what it has got for the whole.
-func (c *client) cut() {
-	_ = unix.SetsockoptLinger(c.FD, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+// leave closes the connection in order.
+func (c *client) leave() {
+	c.farewell()
+	c.hangUp()
 }
 
 func (c *client) hangUp() {
@@ -382,9 +325,8 @@ func (c *client) hangUp() {
 	c.state = clientClosed
 	c.w.Loop.Disarm(&c.timer)
 	c.w.Bufs.Put(c.in)
-	c.w.Bufs.Put(c.out)
-	c.in, c.out = nil, nil
-	c.Close()
+	c.in = nil
+	c.shut()
 }
 
 // Expire implements loop.Expirer.
@@ -395,8 +337,11 @@ func (c *client) Expire(now time.Duration) {
 		x.unparsed, x.keepAlive = true, false
 		c.x, c.state = x, clientBusy
 		x.reply(408, textPlain, []byte("the request did not arrive in time\n"), nil)
-	case clientIdle, clientLinger:
+	case clientShaking:
+		c.lis.counters.failed.Add(1)
 		c.hangUp()
+	case clientIdle, clientLinger:
+		c.leave()
 	}
 }
 
@@ -409,4 +354,17 @@ func (c *client) arm(from, d time.Duration) {
 	c.w.Loop.Arm(&c.timer, c, from+d)
 }
 
-func (c *client) scheme() string { return "http" }
+// subject is that of the client's verified certificate, if it has one.
+func (c *client) subject() []byte {
+	if c.tls == nil {
+		return nil
+	}
+	return c.tls.subject
+}
+
+func (c *client) scheme() string {
+	if c.tls != nil {
+		return "https"
+	}
+	return "http"
+}

@@ -67,7 +67,7 @@ func (l *Listener) Explain(q Question, now time.Duration) Explanation {
 		e.Status, e.Refused = 403, fmt.Sprintf("the listener's access list denies %s", e.Source)
 		return e
 	}
-	x := &exchange{w: w, lis: l, c: &client{w: w, Conn: edge.Conn{Peer: netip.AddrPortFrom(q.From, 0)}}, source: e.Source, method: req.Method}
+	x := &exchange{w: w, lis: l, c: &client{transport: transport{w: w, Conn: edge.Conn{Peer: netip.AddrPortFrom(q.From, 0)}}}, source: e.Source, method: req.Method}
 	if x.route = e.find(l, &query{req: req, host: w.host, source: e.Source}); x.route != nil {
 		e.follow(x, now)
 	}

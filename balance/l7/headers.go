@@ -18,7 +18,7 @@ func (x *exchange) appendRequest(dst []byte) []byte {
 	hosted := false
 	for i := range q.Fields {
 		f := &q.Fields[i]
-		if f.Hop || x.replaces(f.Known) || !ops.empty() && ops.drops(f.Name) || x.lis.RequestID.Header != "" && x.ownID(f.Name) {
+		if f.Hop || x.replaces(f.Known) || !ops.empty() && ops.drops(f.Name) || x.lis.RequestID.Header != "" && x.ownID(f.Name) || x.claims(f) {
 			continue
 		}
 		hosted = hosted || f.Known == http1.Host
@@ -35,6 +35,9 @@ func (x *exchange) appendRequest(dst []byte) []byte {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
 	dst = x.appendForwarding(dst, q)
+	if subject := x.c.subject(); len(subject) > 0 {
+		dst = http1.AppendField(dst, clientSubject, subject)
+	}
 	if len(x.requestID) > 0 {
 		dst = append(dst, x.lis.RequestID.Header...)
 		dst = append(dst, ": "...)
@@ -51,6 +54,18 @@ func (x *exchange) appendRequest(dst []byte) []byte {
 }
 
 var hostName = []byte("Host")
+
+// ClientSubject is the field that tells an endpoint the subject of the client's certificate, if that was verified.
+const ClientSubject = "X-Client-Cert-Subject"
+
+var clientSubject = []byte(ClientSubject)
+
+// claims reports whether a field of the request says who the client is, without the right to: only a trusted proxy
+// may, and only if nobody has proved it to us.
+func (x *exchange) claims(f *http1.Field) bool {
+	return f.Known == http1.Other && len(f.Name) == len(ClientSubject) && equalFold(f.Name, ClientSubject) &&
+		!(x.believed() && len(x.c.subject()) == 0)
+}
 
 // target returns the request target as the route rewrites it.
 func (x *exchange) target() []byte {
@@ -203,7 +218,7 @@ func (x *exchange) appendAnswer(dst []byte, resp *http1.Response) []byte {
 	dst = http1.AppendStatus(dst, 1, resp.Status, resp.Reason)
 	for i := range resp.Fields {
 		f := &resp.Fields[i]
-		if f.Hop || !ops.empty() && ops.drops(f.Name) {
+		if f.Hop || !ops.empty() && ops.drops(f.Name) || x.insists(f) {
 			continue
 		}
 		dst = http1.AppendField(dst, f.Name, f.Value)
@@ -219,10 +234,26 @@ func (x *exchange) appendAnswer(dst []byte, resp *http1.Response) []byte {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
 	dst = x.appendAffinity(dst)
+	dst = x.appendHSTS(dst)
 	if !ops.empty() {
 		dst = x.appendOps(dst, ops)
 	}
 	return append(x.appendConnection(dst), "\r\n"...)
+}
+
+const strictTransport = "Strict-Transport-Security"
+
+// insists reports whether a field of an answer gives way to the listener's own Strict-Transport-Security: there
+// must be one at most (RFC 6797 §7.1).
+func (x *exchange) insists(f *http1.Field) bool {
+	return x.lis.TLS != nil && x.lis.TLS.HSTS != "" && f.Known == http1.Other && equalFold(f.Name, strictTransport)
+}
+
+func (x *exchange) appendHSTS(dst []byte) []byte {
+	if x.lis.TLS == nil || x.lis.TLS.HSTS == "" {
+		return dst
+	}
+	return append(append(append(dst, strictTransport+": "...), x.lis.TLS.HSTS...), "\r\n"...)
 }
 
 // appendConnection tells the client whether its connection goes on, where that is not the default.

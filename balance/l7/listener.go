@@ -2,7 +2,6 @@ package l7
 
 import (
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
@@ -27,11 +26,12 @@ type Listener struct {
 	RequestID RequestID
 	Access    Access
 	Log       *AccessLog // nil: no access log
+	TLS       *TLS       // nil: plain text
 
 	index    routeIndex
 	server   *Server
-	bad      *atomic.Uint64 // requests refused by the parser; outlives the Listener
-	unrouted *routeStats    // counts what no route took
+	counters *listenerCounters // outlive the Listener
+	unrouted *routeStats       // counts what no route took
 }
 
 // Timeouts bound the client's side of a connection. Zero means no limit.

@@ -57,6 +57,7 @@ func (x *exchange) reply(status int, contentType string, body []byte, ops *Heade
 		head = append(head, "Retry-After: "...)
 		head = append(strconv.AppendInt(head, int64(max(1, math.Ceil(min(x.retryAfter, retryAfterMax).Seconds()))), 10), "\r\n"...)
 	}
+	head = x.appendHSTS(head)
 	if ops != nil {
 		head = x.appendOps(head, ops)
 	}

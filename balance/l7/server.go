@@ -55,7 +55,7 @@ func (s *Server) Bind(l *Listener) (*edge.Listener, error) {
 	}
 	l.server = s
 	l.index = newRouteIndex(l.Routes)
-	l.bad = s.registry.listener(l.Name)
+	l.counters = s.registry.listener(l.Name)
 	l.unrouted = s.registry.route(l.Name, noRoute.Name)
 	return &edge.Listener{
 		Name: l.Name, Addresses: l.Addresses, Server: l, Deferred: true,

@@ -165,6 +165,10 @@ type ListenerStats struct {
 	Refused  map[string]uint64 // connections, by reason
 	Bad      uint64            // requests that were no valid HTTP
 	Full     uint64            // times that the limit of connections was met
+
+	Handshakes       uint64 // TLS connections established
+	Resumed          uint64 // those among them that a session ticket has shortened
+	HandshakesFailed uint64
 }
 
 // Stats returns the figures of all listeners and routes.
@@ -173,13 +177,14 @@ func (s *Server) Stats() (listeners []ListenerStats, routes []RouteStats) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, b := range s.edge.Bindings() {
-		bad := r.bad[name]
-		if bad == nil {
+		counters := r.listeners[name]
+		if counters == nil {
 			continue
 		}
 		st := ListenerStats{
 			Listener: name, Accepted: b.Stats.Accepted.Load(), Open: b.Stats.Open.Load(), Full: b.Stats.Full.Load(),
-			Bad: bad.Load(), Refused: map[string]uint64{},
+			Bad: counters.bad.Load(), Handshakes: counters.shaken.Load(), Resumed: counters.resumed.Load(), HandshakesFailed: counters.failed.Load(),
+			Refused: map[string]uint64{},
 		}
 		for _, why := range edge.Refusals() {
 			st.Refused[why.String()] = b.Stats.Refused[why].Load()
@@ -262,14 +267,14 @@ func (st *EndpointStats) add(w *endpointCounters) {
 
 // registry keeps the counters of a Server by name, so that a reload continues them.
 type registry struct {
-	mu      sync.Mutex
-	workers int
-	routes  map[[2]string]*routeStats
-	bad     map[string]*atomic.Uint64 // requests refused by the parser, by listener
+	mu        sync.Mutex
+	workers   int
+	routes    map[[2]string]*routeStats
+	listeners map[string]*listenerCounters
 }
 
 func newRegistry(workers int) *registry {
-	return &registry{workers: workers, routes: map[[2]string]*routeStats{}, bad: map[string]*atomic.Uint64{}}
+	return &registry{workers: workers, routes: map[[2]string]*routeStats{}, listeners: map[string]*listenerCounters{}}
 }
 
 func (r *registry) route(listener, route string) *routeStats {
@@ -284,13 +289,13 @@ func (r *registry) route(listener, route string) *routeStats {
 	return s
 }
 
-func (r *registry) listener(name string) *atomic.Uint64 {
+func (r *registry) listener(name string) *listenerCounters {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := r.bad[name]
+	n := r.listeners[name]
 	if n == nil {
-		n = &atomic.Uint64{}
-		r.bad[name] = n
+		n = &listenerCounters{}
+		r.listeners[name] = n
 	}
 	return n
 }
@@ -299,9 +304,9 @@ func (r *registry) listener(name string) *atomic.Uint64 {
 func (r *registry) retain(listeners map[string]*Listener) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for name := range r.bad {
+	for name := range r.listeners {
 		if listeners[name] == nil {
-			delete(r.bad, name)
+			delete(r.listeners, name)
 		}
 	}
 	for key := range r.routes {

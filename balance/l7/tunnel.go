@@ -41,7 +41,7 @@ func (x *exchange) passEnds() bool {
 		loop.ShutdownWrite(x.u.fd)
 	}
 	if down {
-		loop.ShutdownWrite(x.c.FD)
+		x.c.shutWrite()
 	}
 	if !up || !down {
 		if (up || down) && (x.phaseBy == 0 || x.phaseBy > x.w.Loop.Now()+halfOpen) {

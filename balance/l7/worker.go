@@ -3,6 +3,7 @@ package l7
 import (
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/trivet-ha/trivet/balance"
@@ -16,22 +17,25 @@ type worker struct {
 	*edge.Worker
 	srv *Server
 
-	buf   []byte // what is being read; see headroom
-	head  []byte // the head being built
-	host  []byte // the host name being routed
-	path  []byte // the path being normalised
-	chunk []byte // the size line of a chunk
-	text  []byte // the body of an answer of our own
-	req   http1.Request
-	resp  http1.Response
-	query query
-	pick  balance.Request
+	buf    []byte // what is being read; see headroom
+	head   []byte // the head being built
+	host   []byte // the host name being routed
+	path   []byte // the path being normalised
+	sealed []byte // what is being sent under TLS
+	chunk  []byte // the size line of a chunk
+	text   []byte // the body of an answer of our own
+	req    http1.Request
+	resp   http1.Response
+	query  query
+	pick   balance.Request
 
 	targets  map[*balance.Endpoint]*target
 	holdings map[*Upstream]*holding
 	free     *exchange
 	freeLen  int
 	sweeper  loop.Timer
+
+	handshakes sync.WaitGroup // those under way
 }
 
 // sweepEvery is how often idle connections to endpoints are looked at.
@@ -54,6 +58,7 @@ func newWorker(s *Server, on *edge.Worker) *worker {
 	}
 	w.Loop.Arm(&w.sweeper, w, w.Loop.Now()+sweepEvery)
 	w.OnEnd(func() {
+		w.handshakes.Wait()
 		for _, t := range w.targets {
 			t.expire(forever)
 		}

@@ -6,11 +6,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/trivet-ha/trivet/backup/store/local"
 )
 
 func BenchmarkSeal(b *testing.B) {
@@ -260,4 +263,58 @@ func BenchmarkTree(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkCheckData reads a repository of half text, half noise as a whole. With TRIVET_BENCH_REPOSITORY it is
+// left in that directory, for stock restic to do the same.
+func BenchmarkCheckData(b *testing.B) {
+	const size = 64 << 20
+	mixed := append(zipfText(1, size/2), noise(rand.New(rand.NewPCG(1, 4)), size/2)...)
+	dir := os.Getenv("TRIVET_BENCH_REPOSITORY")
+	var r *Repository
+	if dir == "" {
+		r, _ = newRepo(b)
+	} else {
+		st, err := local.Create(dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r = initIn(b, st)
+	}
+	ctx := context.Background()
+	w, err := r.NewWriter(ctx, WriterOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := w.Session()
+	tree := NewTreeBuilder()
+	for i := range 16 {
+		n := sampleNode()
+		n.Name, n.Size = fmt.Sprintf("f%02d", i), size
+		if n.Content, _, err = s.SaveReader(&salted{data: mixed, salt: uint64(i)}, nil); err != nil {
+			b.Fatal(err)
+		}
+		if err := tree.Add(n); err != nil {
+			b.Fatal(err)
+		}
+	}
+	root, err := s.SaveTree(tree)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := w.SaveSnapshot(ctx, snapshotOf(root, "/bench")); err != nil {
+		b.Fatal(err)
+	}
+	w.Close()
+	b.SetBytes(16 * size)
+	b.ReportAllocs()
+	rounds, before := 0, cpuTime()
+	for b.Loop() {
+		rounds++
+		stats, err := r.Check(ctx, CheckOptions{Data: AllData()}, func(p Problem) { b.Error(p) })
+		if err != nil || stats.Problems > 0 {
+			b.Fatal(stats, err)
+		}
+	}
+	b.ReportMetric((cpuTime()-before).Seconds()/float64(rounds), "cpu-s/op")
 }

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -80,27 +81,50 @@ func (c Compression) newEncoder() *zstd.Encoder {
 	return e
 }
 
-// codecs are the shared compressor for small files and the pools of decompressors.
+// codecs are the shared compressor for small files and the decompressors that are free.
 type codecs struct {
 	small  func() *zstd.Encoder
-	files  sync.Pool // bounded by maxUnpackedBytes
-	bounds sync.Pool // bounded by the capacity of the destination
+	files  decoders // bounded by maxUnpackedBytes
+	bounds decoders // bounded by the capacity of the destination
 }
 
 func newCodecs() *codecs {
-	decoder := func(o zstd.DOption) func() any {
-		return func() any {
-			d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), o)
-			if err != nil {
-				panic(err) // only for options out of range
-			}
-			return d
-		}
-	}
 	return &codecs{
 		small:  sync.OnceValue(Default.newEncoder),
-		files:  sync.Pool{New: decoder(zstd.WithDecoderMaxMemory(maxUnpackedBytes))},
-		bounds: sync.Pool{New: decoder(zstd.WithDecodeAllCapLimit(true))},
+		files:  newDecoders(zstd.WithDecoderMaxMemory(maxUnpackedBytes)),
+		bounds: newDecoders(zstd.WithDecodeAllCapLimit(true)),
+	}
+}
+
+// decoders keeps as many decompressors as there are cores. They are too large for a sync.Pool, which
+// drops what it holds at every garbage collection.
+type decoders struct {
+	free   chan *zstd.Decoder
+	option zstd.DOption
+}
+
+func newDecoders(o zstd.DOption) decoders {
+	return decoders{make(chan *zstd.Decoder, runtime.GOMAXPROCS(0)), o}
+}
+
+func (d decoders) get() *zstd.Decoder {
+	select {
+	case dec := <-d.free:
+		return dec
+	default:
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), d.option)
+	if err != nil {
+		panic(err) // only for options out of range
+	}
+	return dec
+}
+
+func (d decoders) put(dec *zstd.Decoder) {
+	select {
+	case d.free <- dec:
+	default:
+		dec.Close()
 	}
 }
 
@@ -109,15 +133,15 @@ func (c *codecs) encodeSmall(data, dst []byte) []byte { return c.small().EncodeA
 
 // decodeFile returns what src expands to.
 func (c *codecs) decodeFile(src []byte) ([]byte, error) {
-	d := c.files.Get().(*zstd.Decoder)
-	defer c.files.Put(d)
+	d := c.files.get()
+	defer c.files.put(d)
 	return d.DecodeAll(src, nil)
 }
 
 // decodeBlob writes what src expands to, exactly plainBytes, into dst[:0] (grown if needed).
 func (c *codecs) decodeBlob(dst, src []byte, plainBytes int) ([]byte, error) {
-	d := c.bounds.Get().(*zstd.Decoder)
-	defer c.bounds.Put(d)
+	d := c.bounds.get()
+	defer c.bounds.put(d)
 	dst = slices.Grow(dst[:0], plainBytes)
 	out, err := d.DecodeAll(src, dst[:0:plainBytes])
 	if err != nil {
@@ -126,5 +150,5 @@ func (c *codecs) decodeBlob(dst, src []byte, plainBytes int) ([]byte, error) {
 	if len(out) != plainBytes {
 		return nil, fmt.Errorf("decompress: %d bytes instead of %d", len(out), plainBytes)
 	}
-	return out, nil
+	return dst[:len(out)], nil // out ends at its capacity; the next blob may be larger
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/trivet-ha/trivet/backup/store"
@@ -118,7 +119,7 @@ func (w *Writer) confirmIndex(ctx context.Context, root ID) error {
 	}
 	missing, err := w.r.missingBelow(ctx, root)
 	if err == nil && len(missing) > 0 {
-		err = w.r.reviveBlobs(ctx, missing)
+		err = w.r.reviveBlobs(ctx, missing, w.lock.session)
 	}
 	if err != nil {
 		return err
@@ -167,36 +168,46 @@ func (r *Repository) missingBelow(ctx context.Context, root ID) ([]BlobHandle, e
 	return missing, nil
 }
 
-// reviveBlobs lists again, in a new index file, the condemned packs that hold the blobs.
-func (r *Repository) reviveBlobs(ctx context.Context, blobs []BlobHandle) error {
+// reviveBlobs lists again, in a new index file, condemned packs that hold the blobs. A session may only count on packs of
+// marks that wait for it: others may be deleted at any moment. Session "" is the prune, which is the one that deletes.
+func (r *Repository) reviveBlobs(ctx context.Context, blobs []BlobHandle, session string) error {
 	wanted := make(map[BlobHandle]struct{}, len(blobs))
 	for _, h := range blobs {
 		wanted[h] = struct{}{}
 	}
-	r.index.mu.RLock()
 	var revived []indexPack
-	for _, c := range r.index.condemned {
-		needed := false
-		for _, e := range c.entries {
-			if _, ok := wanted[e.handle()]; ok {
-				delete(wanted, e.handle())
-				needed = true
-			}
+	for _, c := range r.index.revivable(session) {
+		if !slices.ContainsFunc(c.entries, func(e packEntry) bool { _, ok := wanted[e.handle()]; return ok }) {
+			continue
 		}
-		if needed {
-			revived = append(revived, c.indexPack)
+		_, err := r.store.Stat(ctx, store.Handle{Kind: store.Pack, Name: c.id.String()})
+		if errors.Is(err, store.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		revived = append(revived, c.indexPack)
+		for _, e := range c.entries {
+			delete(wanted, e.handle())
 		}
 	}
-	r.index.mu.RUnlock()
 	for h := range wanted {
 		return fmt.Errorf("%w: %v is gone", ErrPruned, h)
 	}
-	for _, p := range revived {
-		if _, err := r.store.Stat(ctx, store.Handle{Kind: store.Pack, Name: p.id.String()}); err != nil {
-			return fmt.Errorf("%w: %w", ErrPruned, err)
+	return r.saveIndex(ctx, revived)
+}
+
+// revivable returns the condemned packs that a session can bring back.
+func (x *masterIndex) revivable(session string) (packs []condemnedPack) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, mark := range x.marks {
+		if session == "" || slices.Contains(mark.waitingFor, session) {
+			packs = append(packs, mark.condemned...)
 		}
 	}
-	return r.saveIndex(ctx, revived)
+	return packs
 }
 
 // readRootBack reads the root tree from the store, not from memory.

@@ -1,7 +1,9 @@
 package repository
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -191,6 +193,123 @@ func TestCondemnedPacksGoWhenTheBackupHasEnded(t *testing.T) {
 				t.Errorf("%v is left", h)
 			}
 		}
+	})
+}
+
+// A blob in two condemned packs: one that only a session before ours could count on, and our own, indexed and not named by a snapshot yet.
+func TestABackupBringsBackOnlyPacksThatWaitForIt(t *testing.T) {
+	for range 8 { // maps have no order
+		synctest.Test(t, func(t *testing.T) {
+			r, m, before, files, _ := condemnedUnder(t)
+			ctx := context.Background()
+			removeAll(t, r)
+			pruneExpecting(t, r, 1)
+			w, err := memRepo(t, m, r.master).NewWriter(ctx, WriterOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			root, err := saveTree(w, files)
+			if err == nil {
+				err = w.Flush(ctx)
+			}
+			if err != nil || w.Stats().NewBlobs[TreeBlob] != 1 {
+				t.Fatal(w.Stats(), err)
+			}
+			before.Close()
+			// The prune is killed when it begins to delete: the old packs are there, and nobody may count on them.
+			old := m.clone()
+			res, err := memRepo(t, m, r.master).Prune(ctx, thorough)
+			if err != nil || res.DeletedPacks == 0 || res.WaitingFor != 1 {
+				t.Fatalf("%+v, %v", res, err)
+			}
+			for h, data := range old.files {
+				if h.Kind == store.Pack || h.Kind == store.Index {
+					if f, err := r.openUnpacked(bytes.Clone(data)); h.Kind == store.Pack || err == nil && bytes.Contains(f, []byte("packs_to_delete")) {
+						m.files[h] = data
+					}
+				}
+			}
+			if _, err := w.SaveSnapshot(ctx, snapshotOf(root, "/made/up")); err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+			if res, err = memRepo(t, m, r.master).Prune(ctx, thorough); err != nil || res.DeletedPacks == 0 {
+				t.Fatalf("%+v, %v", res, err)
+			}
+			if all, problems, err := verifyAll(memRepo(t, m, r.master)); err != nil || len(all) != 1 || len(problems) != 0 {
+				t.Fatalf("%d snapshots, %v, %v", len(all), problems, err)
+			}
+		})
+	}
+}
+
+// hookOnce runs fn before the first file is saved that is chosen.
+func hookOnce(m *memStore, chosen func(store.Handle, []byte) bool, fn func()) {
+	done := false
+	m.onSave = func(h store.Handle, data []byte) {
+		if !done && chosen(h, data) {
+			done = true
+			fn()
+		}
+	}
+}
+
+func TestASnapshotMadeBetweenPlanAndExchangeKeepsItsPacks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m, w, files, _ := condemnedUnder(t)
+		root, err := saveTree(w, files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		removeAll(t, r)
+		swapLock := func(h store.Handle, data []byte) bool {
+			var f lockFile
+			plain, err := r.openUnpacked(bytes.Clone(data))
+			return err == nil && h.Kind == store.Lock && json.Unmarshal(plain, &f) == nil && f.Trivet.Purpose == forSwap
+		}
+		hooked := false
+		hookOnce(m, swapLock, func() {
+			hooked = true
+			if _, err := w.SaveSnapshot(context.Background(), snapshotOf(root, "/made/up")); err != nil {
+				t.Error(err)
+			}
+			w.Close()
+		})
+		res, err := r.Prune(context.Background(), thorough)
+		if err != nil || !hooked || res.DeletedPacks != 0 {
+			t.Fatalf("%+v, %v, hooked %v", res, err, hooked)
+		}
+		if all, problems, err := verifyAll(memRepo(t, m, r.master)); err != nil || len(all) != 1 || len(problems) != 0 {
+			t.Fatalf("%d snapshots, %v, %v", len(all), problems, err)
+		}
+	})
+}
+
+func TestTheIndexIsNotExchangedDuringACommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m, w, files, _ := condemnedUnder(t)
+		root, err := saveTree(w, files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		removeAll(t, r)
+		var res PruneResult
+		hookOnce(m, func(h store.Handle, _ []byte) bool { return h.Kind == store.Snapshot }, func() {
+			var err error
+			if res, err = memRepo(t, m, r.master).Prune(context.Background(), thorough); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := w.SaveSnapshot(context.Background(), snapshotOf(root, "/made/up")); err != nil {
+			t.Fatal(err)
+		}
+		if res.Postponed == nil || res.Postponed.purpose != forCommit {
+			t.Errorf("prune: %+v", res)
+		}
+		if all, problems, err := verifyAll(memRepo(t, m, r.master)); err != nil || len(all) != 1 || len(problems) != 0 {
+			t.Fatalf("%d snapshots, %v, %v", len(all), problems, err)
+		}
+		w.Close()
 	})
 }
 

@@ -93,7 +93,7 @@ func TestABackupThatFailsAtAnyCallLosesNothing(t *testing.T) {
 // prunable makes a repository whose snapshot was forgotten, so that packs go, packs are copied and packs stay.
 func prunable(t testing.TB) (*Repository, *memStore, []ID) {
 	r, m := newMemRepo(t)
-	shared := someFiles(1, 2, 28_000)
+	shared := someFiles(1, 8, 28_000)
 	var keep []ID
 	for i := range 3 {
 		files := append(slices.Clone(shared), someFiles(uint64(10+i), 9, 36_000)...)

@@ -38,6 +38,8 @@ type memStore struct {
 	how    failure
 	dead   bool
 	log    []storeOp
+	// onSave, if not nil, runs before a file is saved.
+	onSave func(store.Handle, []byte)
 	// hide, if not nil, keeps files out of listings.
 	hide func(store.Handle) bool
 }
@@ -95,6 +97,9 @@ func injected(ctx context.Context) error {
 }
 
 func (m *memStore) Save(ctx context.Context, h store.Handle, data []byte) error {
+	if m.onSave != nil {
+		m.onSave(h, data)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := h.Valid(); err != nil {
@@ -317,7 +322,7 @@ func saveTree(w *Writer, files []file) (ID, error) {
 	return s.SaveTree(b)
 }
 
-// verifyAll reads every snapshot back and returns them, and what Check finds.
+// verifyAll reads every snapshot back, as restic would, and returns them, and what Check finds.
 func verifyAll(r *Repository) ([]*Snapshot, []Problem, error) {
 	ctx := context.Background()
 	all, damaged, err := r.allSnapshots(ctx)
@@ -341,6 +346,11 @@ func verifyAll(r *Repository) ([]*Snapshot, []Problem, error) {
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("snapshot %s: %w", s.id.Short(), err)
+		}
+		// Stock restic knows nothing of condemned packs.
+		missing, err := r.missingBelow(ctx, *s.Tree)
+		if err != nil || len(missing) > 0 {
+			return nil, nil, fmt.Errorf("snapshot %s: %d blobs are not indexed, %v", s.id.Short(), len(missing), err)
 		}
 	}
 	var problems []Problem

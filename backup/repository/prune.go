@@ -167,7 +167,7 @@ func (p *pruner) mark(ctx context.Context) error {
 			return fmt.Errorf("%d blobs are in condemned packs only: a real run brings them back first", len(lost))
 		}
 		before := len(p.r.index.files)
-		if err := p.r.reviveBlobs(ctx, lost); err != nil {
+		if err := p.r.reviveBlobs(ctx, lost, ""); err != nil {
 			return err
 		}
 		p.result.RevivedPacks += len(p.r.index.files) - before

@@ -19,6 +19,9 @@ const (
 	OnProbation
 	// Trusted: the probation is passed.
 	Trusted
+	// RoleChanged: the endpoint has come to have the role that the pool wants, or
+	// has lost it.
+	RoleChanged
 	// Added to the running pool.
 	Added
 	// Removed from the pool.
@@ -31,7 +34,7 @@ const (
 )
 
 func (k ChangeKind) String() string {
-	return [...]string{"health", "admin", "weight", "ejected", "probation", "trusted", "added", "removed", "panic", "panic_ended"}[k]
+	return [...]string{"health", "admin", "weight", "ejected", "probation", "trusted", "role", "added", "removed", "panic", "panic_ended"}[k]
 }
 
 // Change tells of a change in an endpoint's or the pool's state.
@@ -40,6 +43,8 @@ type Change struct {
 	Health Health        // after HealthChanged
 	Admin  Admin         // after AdminChanged
 	Weight int           // after WeightChanged
+	Role   Role          // after RoleChanged: what the endpoint says it is
+	Fit    bool          // after RoleChanged: it has the role that the pool wants
 	Until  time.Duration // end of the ejection, after Ejected
 	Reason string        // for people; may be empty
 	At     time.Duration

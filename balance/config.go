@@ -90,6 +90,10 @@ type Config struct {
 	// running pool then waits for its first verdict.
 	Probed bool
 
+	// Role is that of the endpoints that take requests; RoleUnknown, the zero, is
+	// any. Of several that say that they are the primary one is: see SetRole.
+	Role Role
+
 	// TableSize is the number of slots of the Maglev table, raised to the next
 	// prime; or the largest number of points on the ring, which has 160 for each
 	// unit of weight or, if those are too many, half or a quarter of them and so
@@ -179,6 +183,9 @@ func (c Config) Check() error {
 	}
 	if len(c.Endpoints) > MaxEndpoints {
 		bad("%d endpoints are more than %d", len(c.Endpoints), MaxEndpoints)
+	}
+	if c.Role > Replica {
+		bad("role %d is not known", c.Role)
 	}
 	if c.TableSize < 0 || c.TableSize > maxTable {
 		bad("table size %d is not between 0 and %d", c.TableSize, maxTable)

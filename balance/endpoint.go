@@ -47,13 +47,14 @@ const (
 	gateDown
 	gateEjected
 	gateAwaited // joined a probed pool and has no verdict yet
+	gateRole    // has not the role that the pool wants
 
 	// gateProbation closes nothing; it says that the limit is probation's.
 	gateProbation
 
-	gateAll   = gateRemoved | gateMaintenance | gateDrain | gateDown | gateEjected | gateAwaited
-	gateAdmin = gateRemoved | gateMaintenance | gateDrain // orders, as against verdicts
-	gatePanic = gateRemoved | gateMaintenance
+	gateAll   = gateRemoved | gateMaintenance | gateDrain | gateDown | gateEjected | gateAwaited | gateRole
+	gateAdmin = gateRemoved | gateMaintenance | gateDrain | gateRole // orders, as against verdicts
+	gatePanic = gateRemoved | gateMaintenance | gateRole
 )
 
 // noLimit is the effective limit of an endpoint without one.
@@ -84,6 +85,8 @@ type Endpoint struct {
 	health       Health
 	healthReason string
 	healthSince  time.Duration
+	role         Role
+	term         uint64
 	admin        Admin
 	adminSince   time.Duration
 	ejectedUntil time.Duration

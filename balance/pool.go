@@ -38,6 +38,7 @@ type Pool struct {
 	byKey     map[uint64]*Endpoint // replaced as a whole; views share it
 	layouts   map[int]*layout      // by priority
 	paroled   time.Duration        // when ejections were last cut short
+	primary   *Endpoint            // if the pool wants one and there is one
 }
 
 // stale is the value of nextChange that makes the next Pick build a view.
@@ -57,6 +58,7 @@ func New(cfg Config, now time.Duration) (*Pool, error) {
 	}
 	p.adopt(cfg)
 	p.rekey()
+	p.appoint(now)
 	v, next := p.build(now)
 	p.view.Store(v)
 	p.nextChange.Store(int64(next))
@@ -108,7 +110,7 @@ func (p *Pool) Update(cfg Config, now time.Duration) error {
 	for _, e := range p.endpoints {
 		p.conform(e)
 	}
-	p.finish(changes, now)
+	p.finish(append(changes, p.appoint(now)...), now)
 	return nil
 }
 
@@ -211,7 +213,8 @@ func (p *Pool) Add(c EndpointConfig, now time.Duration) (*Endpoint, error) {
 	p.endpoints = slices.Clone(p.endpoints) // views share the old one
 	p.insert(e)
 	p.rekey()
-	p.finish([]event{{e, Change{Kind: Added, At: now}}}, now)
+	changes := []event{{e, Change{Kind: Added, At: now}}}
+	p.finish(append(changes, p.appoint(now)...), now)
 	return e, nil
 }
 
@@ -241,7 +244,8 @@ func (p *Pool) Remove(address string, now time.Duration) error {
 	p.endpoints = slices.DeleteFunc(slices.Clone(p.endpoints), func(o *Endpoint) bool { return o == e })
 	p.rekey()
 	e.setGate(gateRemoved, true)
-	p.finish([]event{{e, Change{Kind: Removed, At: now}}}, now)
+	changes := []event{{e, Change{Kind: Removed, At: now}}}
+	p.finish(append(changes, p.appoint(now)...), now)
 	return nil
 }
 

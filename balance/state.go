@@ -22,6 +22,10 @@ func (p *Pool) SetHealth(e *Endpoint, h Health, reason string, now time.Duration
 	e.setGate(gateDown, h == Down)
 	e.setGate(gateAwaited, false)
 	changes := []event{{e, Change{Kind: HealthChanged, Health: h, Reason: reason, At: now}}}
+	if h == Down {
+		e.role, e.term = RoleUnknown, 0 // who is down is nothing until it says so again
+	}
+	changes = append(changes, p.appoint(now)...)
 	if was == Down && h == Up {
 		e.startSlowly(now)
 		if e.gate.Load()&gateEjected != 0 {

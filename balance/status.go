@@ -22,6 +22,9 @@ type Status struct {
 	HealthReason string        // as the probe said it
 	HealthSince  time.Duration // when the verdict was first given
 	Awaited      bool          // joined a probed pool; no verdict yet
+	Role         Role          // as the probe said it
+	Term         uint64        // of its claim to be the primary; see SetRole
+	Unfit        string        // why its role is not the one that the pool wants; empty if it is
 	Admin        Admin
 	AdminSince   time.Duration
 	Outlier      outlier.State
@@ -52,6 +55,9 @@ func (e *Endpoint) Status(now time.Duration) Status {
 		HealthReason: e.healthReason,
 		HealthSince:  e.healthSince,
 		Awaited:      !e.open(gateAwaited),
+		Role:         e.role,
+		Term:         e.term,
+		Unfit:        p.unfit(e),
 		Admin:        e.admin,
 		AdminSince:   e.adminSince,
 		Outlier:      e.record.State(),
@@ -86,6 +92,9 @@ func (s *Status) reasons(now time.Duration) (why []string) {
 	}
 	if s.Awaited {
 		add("waiting for its first probe")
+	}
+	if s.Unfit != "" && s.Health != Down {
+		add("%s", s.Unfit)
 	}
 	switch s.Outlier.Standing {
 	case outlier.Ejected:

@@ -18,7 +18,6 @@ import (
 
 	"github.com/trivet-ha/trivet/backup"
 	"github.com/trivet-ha/trivet/backup/repository"
-	"github.com/trivet-ha/trivet/backup/store/local"
 	"github.com/trivet-ha/trivet/systems/files/pattern"
 )
 
@@ -424,22 +423,14 @@ func TestAFullDiskEndsTheRestore(t *testing.T) {
 
 func TestAFullRepositoryKeepsWhatItHas(t *testing.T) {
 	needRoot(t)
-	dir := filepath.Join(smallDisk(t, "24m"), "repository")
-	st, err := local.Create(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	repo, err := repository.Init(t.Context(), st, password, repository.InitOptions{Options: repository.Options{CacheDir: t.TempDir()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{t: t, dir: dir, repo: repo}
+	b := benchIn(t, filepath.Join(smallDisk(t, "24m"), "repository"))
+	repo := b.repo
 	t.Chdir(t.TempDir())
 	g := &grower{t: t, src: rand.New(rand.NewPCG(3, 3))}
 	g.must(os.Mkdir("src", 0o755))
 	g.must(os.WriteFile("src/first", g.bytes(1<<20), 0o644))
 	first := b.save(Config{Paths: []string{"src"}})
-	for i := range 3 {
+	for i := range 2 {
 		data := make([]byte, 30<<20)
 		for j := range data {
 			data[j] = byte(g.src.Uint32())

@@ -1,16 +1,21 @@
 package files
 
 import (
+	"context"
 	"crypto/sha256"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/trivet-ha/trivet/backup"
 	"github.com/trivet-ha/trivet/backup/repository"
+	"github.com/trivet-ha/trivet/backup/store"
 	"github.com/trivet-ha/trivet/backup/store/local"
+	"github.com/trivet-ha/trivet/backup/store/storetest"
 )
 
 func hash(b []byte) [32]byte { return sha256.Sum256(b) }
@@ -26,13 +31,47 @@ type bench struct {
 
 func newBench(t testing.TB) *bench {
 	t.Helper()
-	b := &bench{t: t, dir: filepath.Join(t.TempDir(), "repository")}
+	return benchIn(t, filepath.Join(t.TempDir(), "repository"))
+}
+
+// seed is an empty repository, made once: deriving a key takes long on purpose, and longer under the race detector.
+var seed = sync.OnceValues(func() (m struct {
+	files  map[store.Handle][]byte
+	master repository.MasterKey
+}, err error) {
+	mem := storetest.NewMemory()
+	repo, err := repository.Init(context.Background(), mem, password, repository.InitOptions{})
+	if err != nil {
+		return m, err
+	}
+	m.files, m.master = map[store.Handle][]byte{}, repo.Master()
+	for _, kind := range store.Kinds() {
+		err = errors.Join(err, mem.List(context.Background(), kind, "", func(i store.Info) error {
+			h := store.Handle{Kind: kind, Name: i.Name}
+			m.files[h], err = store.ReadAll(context.Background(), mem, h)
+			return err
+		}))
+	}
+	return m, err
+})
+
+func benchIn(t testing.TB, dir string) *bench {
+	t.Helper()
+	b := &bench{t: t, dir: dir}
+	empty, err := seed()
+	if err != nil {
+		t.Fatal(err)
+	}
 	st, err := local.Create(b.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := repository.InitOptions{Options: repository.Options{CacheDir: t.TempDir()}}
-	if b.repo, err = repository.Init(t.Context(), st, password, opts); err != nil {
+	for h, data := range empty.files {
+		if err := st.Save(t.Context(), h, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.repo, err = repository.OpenMaster(t.Context(), st, empty.master, repository.Options{CacheDir: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.repo.Close() })

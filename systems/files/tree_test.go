@@ -59,7 +59,7 @@ func (g *grower) when() time.Time {
 func (g *grower) fill(dir string, depth int) {
 	for range 2 + g.src.IntN(5) {
 		g.n++
-		sizes := []int{0, 1, 100, 4096, 70_000, 200_000, 1_000_000}
+		sizes := []int{0, 1, 100, 4096, 70_000, 200_000, 500_000}
 		name := filepath.Join(dir, fmt.Sprintf("file-%d", g.n))
 		g.must(os.WriteFile(name, g.bytes(sizes[g.src.IntN(len(sizes))]), 0o600))
 		g.must(os.Chmod(name, fs.FileMode(g.src.IntN(0o1000))|0o400))

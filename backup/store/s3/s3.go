@@ -12,9 +12,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -102,10 +104,23 @@ func (s *Store) Save(ctx context.Context, h store.Handle, data []byte) error {
 			err = s.put(ctx, h, key, data)
 		}
 	}
+	if broken(err) && ctx.Err() == nil {
+		// A server that refuses may close before it has read the body; its answer is lost with the connection then.
+		// Whether the object is there tells what it was.
+		if _, stat := s.Stat(ctx, h); stat == nil {
+			return s.compare(ctx, h, data)
+		}
+		err = s.put(ctx, h, key, data)
+	}
 	if taken(err) {
 		return s.compare(ctx, h, data)
 	}
 	return s.wrap(ctx, "save "+h.String(), err)
+}
+
+// broken reports whether the connection ended while the request was sent.
+func broken(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
 func (s *Store) put(ctx context.Context, h store.Handle, key string, data []byte) error {

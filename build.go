@@ -22,13 +22,14 @@ type build struct {
 	policies  *policies
 	listeners []*edge.Listener
 	logs      map[logKey]*accessLog
+	rings     map[config.Name]*ring // by listener
 }
 
 // build makes everything that the file asks for and that may fail. It changes nothing that is in force.
 func (n *Node) build(file *config.Config) (*build, error) {
 	b := &build{
 		n: n, file: file, pools: map[config.Name]*pool{},
-		addresses: map[config.Name]map[string]string{}, logs: map[logKey]*accessLog{},
+		addresses: map[config.Name]map[string]string{}, logs: map[logKey]*accessLog{}, rings: map[config.Name]*ring{},
 		checks: map[config.Name]probe.Check{}, policies: newPolicies(),
 	}
 	if err := b.build(); err != nil {
@@ -126,6 +127,7 @@ func (n *Node) adopt(b *build) {
 	}
 	n.policies = b.policies
 	n.adoptLogs(b.logs)
+	n.adoptRings(b.rings)
 }
 
 // adoptLogs starts the logs of the new configuration and ends those of the old one, after what they hold is

@@ -39,6 +39,9 @@ func (b *build) buildListener(spec *config.Listener) (*edge.Listener, error) {
 		l.RequestID = l7.RequestID{Header: string(id.Header), Trust: id.Trust}
 	}
 	var err error
+	if l.TLS, err = b.buildTLS(spec); err != nil {
+		return nil, fmt.Errorf("listener %s: %w", spec.Name, err)
+	}
 	if l.Log, err = b.accessLog(spec.AccessLog); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", spec.Name, err)
 	}

@@ -25,6 +25,7 @@ var (
 	metricOpen     = metric("listener_connections", "Connections open.", "listener")
 	metricRefused  = metric("listener_refused_connections_total", "Connections closed at once.", "listener", "reason")
 	metricFull     = metric("listener_limit_met_total", "Times that new connections had to wait because max_connections were open.", "listener")
+	metricShaken   = metric("listener_tls_handshakes_total", "TLS handshakes, by result: full, resumed (by a session ticket) or failed.", "listener", "result")
 	metricBad      = metric("listener_bad_requests_total", "Requests refused because they are no valid HTTP.", "listener")
 	metricNoFiles  = metric("accept_exhausted_total", "Times that no connection could be accepted for want of descriptors or memory.")
 
@@ -88,6 +89,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(metricOpen, float64(l.Open), l.Listener)
 		count(metricFull, l.Full, l.Listener)
 		count(metricBad, l.Bad, l.Listener)
+		count(metricShaken, l.Handshakes-l.Resumed, l.Listener, "full")
+		count(metricShaken, l.Resumed, l.Listener, "resumed")
+		count(metricShaken, l.HandshakesFailed, l.Listener, "failed")
 		for reason, v := range l.Refused {
 			count(metricRefused, v, l.Listener, reason)
 		}

@@ -43,6 +43,7 @@ type Node struct {
 	file  *config.Config
 	pools map[config.Name]*pool
 	logs  map[logKey]*accessLog
+	rings map[config.Name]*ring
 
 	policies *policies
 

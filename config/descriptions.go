@@ -87,6 +87,12 @@ func describe(name string) string {
 		return "Retries a second that are always allowed, so that a quiet service can retry at all."
 	case "Budget.Percent":
 		return "Retries for each 100 requests of the last ten seconds; one that waits in a pause counts already. 20% bounds the extra load on a failing pool to a fifth."
+	case "Certificate":
+		return "Certificate is a certificate and its key."
+	case "Certificate.Cert":
+		return "The certificate in PEM, followed by those that lead to its authority."
+	case "Certificate.Key":
+		return "Its key in PEM, without a password. Nobody but Trivet's user should be able to read it."
 	case "Circuit":
 		return "Circuit stops asking a pool that fails: after too many failures requests are refused at once (503) for a while, then a few try whether it is well again. Single endpoints that fail are taken out by outlier; this is for what all of them depend on."
 	case "Circuit.Consecutive":
@@ -105,6 +111,12 @@ func describe(name string) string {
 		return "The share of slow requests from which it opens."
 	case "Circuit.Window":
 		return "The time over which the share is taken."
+	case "ClientAuth=none":
+		return "no certificate"
+	case "ClientAuth=request":
+		return "a certificate if the client has one; a wrong one is refused"
+	case "ClientAuth=require":
+		return "a certificate"
 	case "Concurrency":
 		return "Concurrency finds by itself how many requests a pool can bear at a time, from how long they take, and refuses more at once (503): under overload the admitted ones are then served about as fast as ever."
 	case "Concurrency.Algorithm":
@@ -173,6 +185,14 @@ func describe(name string) string {
 		return "The service to ask about. The default, an empty name, is the server as a whole."
 	case "GRPCProbe.TLS":
 		return "Speak TLS."
+	case "HSTS":
+		return "HSTS is Strict-Transport-Security (RFC 6797)."
+	case "HSTS.MaxAge":
+		return "For how long browsers remember it."
+	case "HSTS.Preload":
+		return "The site asks to be put on the list that browsers bring along."
+	case "HSTS.Subdomains":
+		return "It holds for all names below the one in the request too."
 	case "HTTPProbe":
 		return "HTTPProbe is an HTTP request."
 	case "HTTPProbe.Body":
@@ -303,6 +323,8 @@ func describe(name string) string {
 		return "An id for each request, for finding it again in logs. There is none unless this is written."
 	case "Listener.Routes":
 		return "Which requests go where; the first route that matches wins. A request that none matches is answered with 404."
+	case "Listener.TLS":
+		return "Certificates, for protocol https."
 	case "Listener.Timeouts":
 		return "How long clients may take."
 	case "Listener.TrustedProxies":
@@ -459,6 +481,8 @@ func describe(name string) string {
 		return "The name that the certificate must be for. The default is the probe's host, or the endpoint's address."
 	case "Protocol=http":
 		return "HTTP/1.1 in plain text"
+	case "Protocol=https":
+		return "HTTP/1.1 under TLS"
 	case "Queue":
 		return "Queue is where requests wait while every endpoint has as many as it may take."
 	case "Queue.Limit":
@@ -621,6 +645,22 @@ func describe(name string) string {
 		return "Send this, such as \"PING\\r\\n\"."
 	case "TCPProbe.TLS":
 		return "Speak TLS."
+	case "TLS":
+		return "TLS is how a listener of protocol https is secured."
+	case "TLS.Certificates":
+		return "What clients are shown. The name that a client asks for decides: the certificate with exactly that name, else one with a wildcard for it, else the first of the list. Files that change are taken up within seconds, without a reload."
+	case "TLS.ClientAuth":
+		return "Whether clients must show a certificate, which client_ca must have signed."
+	case "TLS.ClientCA":
+		return "The authorities of clients' certificates, in PEM. The subject of a verified certificate is passed on in X-Client-Cert-Subject, which is removed from every other request."
+	case "TLS.HSTS":
+		return "Tell browsers to come by https only from now on. It is not told unless this is written, because it can't be taken back before its time is over."
+	case "TLS.MinVersion":
+		return "The oldest version that clients may speak. Every browser since 2014 speaks 1.2."
+	case "TLSVersion=1.2":
+		return "RFC 5246"
+	case "TLSVersion=1.3":
+		return "RFC 8446"
 	case "Underscores=drop":
 		return "the header is removed"
 	case "Underscores=pass":

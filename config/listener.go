@@ -16,6 +16,8 @@ type Listener struct {
 	Address []Address `yaml:"address,required" aka:"bind listen addresses port"`
 	// What clients speak here.
 	Protocol Protocol `yaml:"protocol" default:"http" aka:"mode type"`
+	// Certificates, for protocol https.
+	TLS *TLS `yaml:"tls" aka:"ssl certificates"`
 	// Which requests go where; the first route that matches wins. A request that none matches is answered with 404.
 	Routes []Route `yaml:"routes" aka:"rules locations route"`
 	// The pool for every request: short for a single route without a match.
@@ -53,11 +55,12 @@ type Protocol string
 
 // The protocols.
 const (
-	ProtocolHTTP Protocol = "http" // HTTP/1.1 in plain text
+	ProtocolHTTP  Protocol = "http"  // HTTP/1.1 in plain text
+	ProtocolHTTPS Protocol = "https" // HTTP/1.1 under TLS
 )
 
 // Values is every protocol.
-func (Protocol) Values() []string { return []string{string(ProtocolHTTP)} }
+func (Protocol) Values() []string { return []string{string(ProtocolHTTP), string(ProtocolHTTPS)} }
 
 // Limits is what a request may be at most. A request beyond is refused before an endpoint hears of it.
 type Limits struct {
@@ -172,6 +175,7 @@ func (l *Listener) validate(c *checker, path string) {
 	c.poolExists(join(path, "pool"), l.Pool)
 	l.validateAddresses(c, path)
 	l.validateRouteNames(c, path)
+	l.validateTLS(c, path)
 	if l.Limits.Line > l.Limits.HeaderSize {
 		c.fail(join(path, "limits.line"), fmt.Sprintf("%s is more than header_size, %s", l.Limits.Line, l.Limits.HeaderSize), "lower line, or raise header_size")
 	}

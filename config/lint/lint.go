@@ -1,6 +1,6 @@
 // Package lint answers what in a valid configuration would cost availability: single points of failure, waits without an
-// end, probes that see nothing. Each finding says why it matters and what to write. It judges the file alone: it connects to
-// nothing and reads nothing.
+// end, probes that see nothing. Each finding says why it matters and what to write. Check judges the file alone: it connects to
+// nothing and reads nothing. Certificates judges the files of certificates that it names.
 package lint
 
 import (
@@ -61,9 +61,11 @@ func Rules() map[string]string {
 }
 
 // Check gives the findings for a valid configuration, in the file's order.
-func Check(c *config.Config) []Finding {
+func Check(c *config.Config) []Finding { return findAll(c, rules()) }
+
+func findAll(c *config.Config, rules []rule) []Finding {
 	var findings []Finding
-	for _, r := range rules() {
+	for _, r := range rules {
 		r.find(c, func(path, what, write string) {
 			at := c.Position(path)
 			findings = append(findings, Finding{

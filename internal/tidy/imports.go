@@ -22,6 +22,8 @@ func Decide(dir string) bool {
 		return true
 	case "fault/probe", "fault/supervise", "fault/run", "fault/faulthttp", "fault/faultgrpc":
 		return false
+	case "balance/gslb/answer", "balance/gslb/guard", "balance/gslb/steer", "balance/gslb/wire", "balance/gslb/zone":
+		return true
 	}
 	return under(dir, "fault") || under(dir, "avail")
 }

@@ -63,7 +63,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.setServers(cfg.Servers)
 	c.transport, err = faulthttp.NewTransport(faulthttp.TransportConfig{
-		Base: attempts{c}, Stack: cfg.Stack, Idle: cfg.Idle, About: cfg.About, Judge: judge,
+		Base: attempts{c}, Stack: cfg.Stack, Idle: max(0, cfg.Idle), About: cfg.About, Judge: judge,
 	})
 	if err != nil {
 		return nil, err
@@ -74,17 +74,17 @@ func New(cfg Config) (*Client, error) {
 	return c, err
 }
 
-// newBase is the standard library's transport, with as many idle connections for
-// each server as it has for all, since all requests go to a few servers; and with
-// no proxy, since the servers are near.
+// newBase is the standard library's transport with the times that Trivet's own data
+// plane has: the servers are near, and some close an idle connection after five
+// seconds. There is no proxy between, and as many idle connections for each server
+// as the library has for all, since all requests go to a few servers.
 func newBase() *http.Transport {
 	return &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          0, // no limit but the next
 		MaxIdleConnsPerHost:   100,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   10 * time.Second,
+		IdleConnTimeout:       4 * time.Second,
+		TLSHandshakeTimeout:   5 * time.Second,
 		ExpectContinueTimeout: time.Second,
 	}
 }

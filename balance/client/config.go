@@ -37,14 +37,15 @@ type Config struct {
 	// server, and needs no agreement among the programs that ask.
 	Pool balance.Config
 	// Stack is the policies around a request. By default it is tried three times
-	// at most, within a budget.
+	// at most, within a budget, and each attempt has 30 s until the head of the
+	// answer.
 	Stack *fault.Stack
 	// Hold is how long a request waits if no server is available, or all have as
 	// many requests as they may. Default 5 s; negative is not at all. How many may
 	// wait is Pool.MaxPending.
 	Hold time.Duration
-	// Idle is how long the next part of an answer's body may take. 0 is no limit
-	// but that of the request's context.
+	// Idle is how long the next part of an answer's body may take. Default 60 s;
+	// negative is no limit but that of the request's context.
 	Idle time.Duration
 	// Key, if set, is the key of the algorithms that hash: requests of equal keys
 	// go to the same server.
@@ -68,7 +69,10 @@ func (c Config) WithDefaults() Config {
 		c.Pool.Name = "servers"
 	}
 	if c.Stack == nil {
-		c.Stack = fault.Must(fault.New(fault.Retry(faulthttp.Retry(), nil)))
+		c.Stack = fault.Must(fault.New(fault.Retry(faulthttp.Retry(), nil), fault.Timeout(30*time.Second)))
+	}
+	if c.Idle == 0 {
+		c.Idle = time.Minute
 	}
 	if c.Hold == 0 {
 		c.Hold = 5 * time.Second
@@ -92,9 +96,6 @@ func (c Config) Check() error {
 		if _, err := parseServer(s.URL); err != nil {
 			errs = append(errs, err)
 		}
-	}
-	if c.Idle < 0 {
-		errs = append(errs, fmt.Errorf("client: idle time %v is negative", c.Idle))
 	}
 	return errors.Join(append(errs, c.Health.Check(), c.pool().Check())...)
 }

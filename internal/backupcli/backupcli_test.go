@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -234,7 +236,9 @@ func TestExitCodes(t *testing.T) {
 
 func TestSecretsAreNotShown(t *testing.T) {
 	d := newDesk(t)
-	t.Setenv("TRIVET_REPOSITORY", "rest:http://me:hunter2@127.0.0.1:1/x")
+	forbids := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer forbids.Close()
+	t.Setenv("TRIVET_REPOSITORY", "rest:"+strings.Replace(forbids.URL, "http://", "http://me:hunter2@", 1))
 	out, talk, code := d.try("snapshots")
 	if code == 0 || strings.Contains(out+talk, "hunter2") || strings.Contains(out+talk, "secret") {
 		t.Errorf("exit code %d: %s%s", code, out, talk)

@@ -2,6 +2,8 @@ package files
 
 import (
 	"path"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -53,15 +55,17 @@ type entry struct {
 
 // path is where the directory is, for people and for patterns.
 func (d *directory) path() string {
-	switch {
-	case d.place != nil:
-		return d.place.path
-	case d.parent == nil:
-		return d.name
-	case d.parent.place != nil:
-		return d.parent.childPath(d.name)
+	var names []string
+	for d.place == nil {
+		names = append(names, d.name)
+		d = d.parent
 	}
-	return path.Join(d.parent.path(), d.name)
+	if len(names) == 0 {
+		return d.place.path
+	}
+	names[len(names)-1] = d.childPath(names[len(names)-1]) // below a place: the path that was asked for
+	slices.Reverse(names)
+	return strings.Join(names, "/")
 }
 
 func (d *directory) childPath(name string) string {

@@ -228,6 +228,15 @@ func (r *restore) missing(path string, err error) {
 	}
 }
 
+// planFile is plan for a file; its path is built only if somebody wants to hear it.
+func (r *restore) planFile(f *restoreFile, a Action, bytes int64) {
+	if r.o.Plan != nil {
+		r.plan(f.path(), a, bytes)
+		return
+	}
+	r.plan("", a, bytes)
+}
+
 func (r *restore) plan(path string, a Action, bytes int64) {
 	switch a {
 	case Unchanged:

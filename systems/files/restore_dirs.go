@@ -3,7 +3,8 @@ package files
 import (
 	"container/list"
 	"errors"
-	"path"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -24,11 +25,20 @@ type restoreDir struct {
 	include, exclude []pattern.Place
 }
 
-func (d *restoreDir) path() string {
-	if d.parent == nil {
-		return "/"
+// path is the path of the directory in what is restored: "/" for the target.
+func (d *restoreDir) path() string { return d.join("") }
+
+// join is the path of an entry.
+func (d *restoreDir) join(name string) string {
+	var names []string
+	if name != "" {
+		names = append(names, name)
 	}
-	return path.Join(d.parent.path(), d.name)
+	for ; d.parent != nil; d = d.parent {
+		names = append(names, d.name)
+	}
+	slices.Reverse(names)
+	return "/" + strings.Join(names, "/")
 }
 
 // maxOpenDirs bounds the directories kept open.
@@ -222,7 +232,7 @@ func (r *restore) finishDirectories() {
 		d := r.made[i]
 		fd, err := r.dirs.acquire(d)
 		if err == nil {
-			err = r.describeOpen(fd, d.node, d.path())
+			err = r.describeOpen(fd, d.node)
 			r.dirs.release(d)
 		}
 		if err != nil {

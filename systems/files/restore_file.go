@@ -3,7 +3,6 @@ package files
 import (
 	"bytes"
 	"errors"
-	"path"
 	"sync"
 	"sync/atomic"
 
@@ -35,7 +34,7 @@ type restoreFile struct {
 	made  bool
 }
 
-func (f *restoreFile) path() string { return path.Join(f.dir.path(), f.node.Name) }
+func (f *restoreFile) path() string { return f.dir.join(f.node.Name) }
 
 // open opens the file for writing; the first time it is made. f.mu is held.
 func (r *restore) open(f *restoreFile) error {
@@ -178,7 +177,7 @@ func (r *restore) conclude(f *restoreFile) {
 		}
 	}
 	if !f.broken.Load() {
-		if err := r.describeOpen(f.fd, f.node, f.path()); err != nil {
+		if err := r.describeOpen(f.fd, f.node); err != nil {
 			r.missing(f.path(), err)
 		}
 	}
@@ -191,10 +190,10 @@ func (r *restore) conclude(f *restoreFile) {
 	r.o.Progress.Done(1, int64(f.node.Size))
 	switch written := f.written.Load(); {
 	case f.there && written == 0:
-		r.plan(f.path(), Unchanged, 0)
+		r.planFile(f, Unchanged, 0)
 	case f.there:
-		r.plan(f.path(), Updated, written)
+		r.planFile(f, Updated, written)
 	default:
-		r.plan(f.path(), Created, written)
+		r.planFile(f, Created, written)
 	}
 }

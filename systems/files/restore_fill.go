@@ -118,7 +118,7 @@ func (r *restore) prepare(f *restoreFile, c *comparer) []wantedBlob {
 		return nil
 	}
 	if keep {
-		r.plan(f.path(), Kept, 0)
+		r.planFile(f, Kept, 0)
 		r.o.Progress.Done(1, int64(f.node.Size))
 		return nil
 	}

@@ -25,8 +25,8 @@ type link struct {
 
 // describeOpen gives an open file or directory its owner, attributes, mode and times, in this order: a new owner takes
 // away setuid and capabilities, an ACL sets bits of the mode, and every change sets a time.
-func (r *restore) describeOpen(fd int, n *repository.Node, name string) error {
-	owned, err := r.own(n, name, func(uid, gid int) error { return unix.Fchown(fd, uid, gid) })
+func (r *restore) describeOpen(fd int, n *repository.Node) error {
+	owned, err := r.own(n, func(uid, gid int) error { return unix.Fchown(fd, uid, gid) })
 	errs := []error{err, setXattrs(xattrSource{fd: fd}, n.Xattrs, func(attr string, value []byte) error { return unix.Fsetxattr(fd, attr, value, 0) },
 		func(attr string) error { return unix.Fremovexattr(fd, attr) })}
 	if err := unix.Fchmod(fd, modeBits(n.Mode, owned)); err != nil {
@@ -39,13 +39,13 @@ func (r *restore) describeOpen(fd int, n *repository.Node, name string) error {
 }
 
 // own sets the owner, if we may, and reports whether the file has it now.
-func (r *restore) own(n *repository.Node, name string, chown func(uid, gid int) error) (owned bool, err error) {
+func (r *restore) own(n *repository.Node, chown func(uid, gid int) error) (owned bool, err error) {
 	if !r.isRoot {
 		if int(n.UID) == unix.Geteuid() && int(n.GID) == unix.Getegid() {
 			return true, nil
 		}
 		if !r.o.NoOwner {
-			r.ownerMu.Do(func() { r.report(backup.Note, name, errForeignOwner) })
+			r.ownerMu.Do(func() { r.report(backup.Note, r.o.Target, errForeignOwner) })
 		}
 		return false, nil
 	}
@@ -124,11 +124,11 @@ func (r *restore) makeOther(f *restoreFile) {
 	case err != nil:
 		r.breakFile(f, err)
 	case keep:
-		r.plan(f.path(), Kept, 0)
+		r.planFile(f, Kept, 0)
 	default:
 		r.counts.others.Add(1)
 		r.o.Progress.Done(1, 0)
-		r.plan(f.path(), Created, 0)
+		r.planFile(f, Created, 0)
 	}
 }
 
@@ -169,7 +169,7 @@ func (r *restore) makeNode(f *restoreFile) (keep bool, err error) {
 // describeName is describeOpen for what is not opened.
 func (r *restore) describeName(dir int, f *restoreFile) error {
 	n := f.node
-	owned, err := r.own(n, f.path(), func(uid, gid int) error {
+	owned, err := r.own(n, func(uid, gid int) error {
 		return unix.Fchownat(dir, n.Name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 	})
 	p := path.Join("/proc/self/fd", fmt.Sprint(dir), n.Name)
@@ -187,7 +187,7 @@ func (r *restore) makeLinks() {
 		if r.ctx.Err() != nil {
 			return
 		}
-		name := path.Join(l.dir.path(), l.name)
+		name := l.dir.join(l.name)
 		if l.to.broken.Load() {
 			r.missing(name, fmt.Errorf("the file that it is another name of, %s, could not be restored", l.to.path()))
 			continue

@@ -550,6 +550,12 @@ func TestDeepTreesAndLongNames(t *testing.T) {
 	if _, err := unix.Write(f, []byte("deep")); err != nil {
 		t.Fatal(err)
 	}
+	var st unix.Stat_t
+	for st.Ctim.Sec == 0 || time.Since(time.Unix(st.Ctim.Sec, st.Ctim.Nsec)) < clockStep {
+		if err := unix.Fstat(f, &st); err != nil {
+			t.Fatal(err)
+		}
+	}
 	unix.Close(f)
 	unix.Close(fd)
 	r := b.save(Config{Paths: []string{"src"}})

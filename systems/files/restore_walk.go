@@ -102,7 +102,7 @@ func (w *walker) dir(d *restoreDir, id repository.ID) error {
 // node restores one entry, or goes into it.
 func (w *walker) node(d *restoreDir, n *repository.Node) error {
 	if !validName(n.Name) {
-		w.r.missing(path.Join(d.path(), fmt.Sprintf("%q", n.Name)), errBadName)
+		w.r.missing(d.join(fmt.Sprintf("%q", n.Name)), errBadName)
 		return nil
 	}
 	isDir := n.Type == repository.TypeDir
@@ -155,7 +155,7 @@ func (w *walker) restoreEntry(d *restoreDir, n *repository.Node) error {
 		return nil
 	}
 	if err := r.ensure(d); err != nil {
-		r.missing(path.Join(d.path(), n.Name), err)
+		r.missing(d.join(n.Name), err)
 		return nil
 	}
 	f := &restoreFile{dir: d, node: n, fd: -1}
@@ -198,7 +198,7 @@ func (w *walker) flush() error {
 
 // pretend counts, in a dry run, what would be done for an entry.
 func (r *restore) pretend(d *restoreDir, n *repository.Node) {
-	name := path.Join(d.path(), n.Name)
+	name := d.join(n.Name)
 	if n.Type != repository.TypeFile {
 		r.counts.others.Add(1)
 		r.plan(name, Created, 0)
@@ -250,7 +250,7 @@ func (r *restore) deleteOthers(d *restoreDir, tree *repository.Tree) {
 		if tree.Find(name) != nil || !d.mayDelete(name) {
 			continue
 		}
-		p := path.Join(d.path(), name)
+		p := d.join(name)
 		if !r.o.DryRun {
 			if err := removeAll(fd, name); err != nil {
 				r.missing(p, fmt.Errorf("delete: %w", err))

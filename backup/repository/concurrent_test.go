@@ -243,6 +243,78 @@ func TestABackupBringsBackOnlyPacksThatWaitForIt(t *testing.T) {
 	}
 }
 
+// A pack that was brought back and condemned again is in two marks, of which the older waits for nobody any more.
+func TestAnOlderMarkDoesNotDeleteWhatANewerOneKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m, w, files, _ := condemnedUnder(t)
+		ctx := context.Background()
+		reader, err := memRepo(t, m, r.master).Lock(ctx, Shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err := saveTree(w, files) // all of it is known
+		if err != nil {
+			t.Fatal(err)
+		}
+		removeAll(t, r)
+		pruneExpecting(t, r, 2)
+		if _, err = w.SaveSnapshot(ctx, snapshotOf(root, "/made/up")); err != nil { // brings it back
+			t.Fatal(err)
+		}
+		w.Close()
+		late, err := memRepo(t, m, r.master).NewWriter(ctx, WriterOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err = saveTree(late, files)
+		if err != nil || late.Stats().NewBlobs != [2]uint64{} {
+			t.Fatal(late.Stats(), err)
+		}
+		removeAll(t, r)
+		if res, err := memRepo(t, m, r.master).Prune(ctx, thorough); err != nil || res.WaitingFor != 2 {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		if err := reader.Unlock(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := memRepo(t, m, r.master).Prune(ctx, thorough); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := late.SaveSnapshot(ctx, snapshotOf(root, "/made/up")); err != nil {
+			t.Fatal(err)
+		}
+		late.Close()
+		if all, problems, err := verifyAll(memRepo(t, m, r.master)); err != nil || len(all) != 1 || len(problems) != 0 {
+			t.Fatalf("%d snapshots, %v, %v", len(all), problems, err)
+		}
+		finishPrune(t, "at the end", memRepo(t, m, r.master), 1)
+	})
+}
+
+func TestALockReplacedWhileLocksAreReadIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := newMemRepo(t)
+		l, err := r.Lock(context.Background(), Shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Unlock()
+		replaced := false
+		m.onListed = func(kind store.Kind) {
+			if kind == store.Lock && !replaced {
+				replaced = true
+				if err := l.refresh(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		locks, err := memRepo(t, m, r.master).Locks(context.Background())
+		if err != nil || !replaced || len(locks) != 1 || locks[0].Session != l.session {
+			t.Errorf("%v, %v", locks, err)
+		}
+	})
+}
+
 // hookOnce runs fn before the first file is saved that is chosen.
 func hookOnce(m *memStore, chosen func(store.Handle, []byte) bool, fn func()) {
 	done := false

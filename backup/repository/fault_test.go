@@ -18,7 +18,7 @@ func someFiles(seed uint64, n, size int) []file {
 	random := rand.New(rand.NewPCG(seed, 9))
 	var out []file
 	for i := range n {
-		out = append(out, file{fmt.Sprintf("f%03d-%d", i, seed), noise(random, size/2+random.IntN(size))})
+		out = append(out, file{fmt.Sprintf("f%d-%03d", seed, i), noise(random, size/2+random.IntN(size))})
 	}
 	return out
 }

@@ -40,6 +40,8 @@ type memStore struct {
 	log    []storeOp
 	// onSave, if not nil, runs before a file is saved.
 	onSave func(store.Handle, []byte)
+	// onListed, if not nil, runs after a listing was made and before it is reported.
+	onListed func(store.Kind)
 	// hide, if not nil, keeps files out of listings.
 	hide func(store.Handle) bool
 }
@@ -175,6 +177,9 @@ func (m *memStore) List(ctx context.Context, kind store.Kind, prefix string, fn 
 		}
 	}
 	m.mu.Unlock()
+	if m.onListed != nil {
+		m.onListed(kind)
+	}
 	slices.SortFunc(infos, func(a, b store.Info) int { return strings.Compare(a.Name, b.Name) })
 	for _, i := range infos {
 		if err := fn(i); err != nil {

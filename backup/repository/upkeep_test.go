@@ -243,6 +243,42 @@ func TestADamagedCopyIsReplacedByAnother(t *testing.T) {
 	})
 }
 
+func TestPruneKeepsOneCopyOfABlob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := newMemRepo(t)
+		ctx := context.Background()
+		files := someFiles(1, 20, 12_000)
+		if _, err := saveFiles(r, files); err != nil {
+			t.Fatal(err)
+		}
+		// As a second writer does that began before the first had written its index.
+		w, err := r.NewWriter(ctx, WriterOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := w.Session()
+		for _, f := range files[5:15] {
+			if err := s.store(BlobHandle{Hash(f.data), DataBlob}, f.data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		if res, err := memRepo(t, m, r.master).Prune(ctx, thorough); err != nil || res.UnneededBlobs != 10 || res.NeededBlobs != 21 {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		own := memRepo(t, m, r.master)
+		if all, problems, err := verifyAll(own); err != nil || len(all) != 1 || len(problems) != 0 {
+			t.Fatalf("%d snapshots, %v, %v", len(all), problems, err)
+		}
+		if stats, err := own.IndexStats(ctx); err != nil || stats.Blobs != 21 {
+			t.Errorf("%+v, %v", stats, err)
+		}
+	})
+}
+
 func TestPlannedReadsGiveEachWantedBlobItsBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := newMemRepo(t)

@@ -335,7 +335,7 @@ func openFiles(t *testing.T) int {
 
 func TestADamagedStateIsForgotten(t *testing.T) {
 	t.Chdir(t.TempDir())
-	makeTree(t, "src", 12)
+	files(t, "src/a=1", "src/b=2", "src/d/c=3", "src/d/e/f=4", "src/d/e/g=5", "src/z=6")
 	b := newBench(t)
 	first := b.save(Config{Paths: []string{"src"}})
 	s, err := New(Config{Paths: []string{"src"}})

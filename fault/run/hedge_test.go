@@ -232,7 +232,7 @@ func TestHedgesConcurrently(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			for i := range 300 {
+			for i := range 100 {
 				v, err := Do(t.Context(), s, func(ctx context.Context) (int, error) {
 					for range i * 10 {
 						if ctx.Err() != nil {

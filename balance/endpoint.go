@@ -87,6 +87,7 @@ type Endpoint struct {
 	healthSince  time.Duration
 	role         Role
 	term         uint64
+	followed     bool // was a replica since the last primary was appointed
 	admin        Admin
 	adminSince   time.Duration
 	ejectedUntil time.Duration

@@ -39,6 +39,8 @@ type Pool struct {
 	layouts   map[int]*layout      // by priority
 	paroled   time.Duration        // when ejections were last cut short
 	primary   *Endpoint            // if the pool wants one and there is one
+	last      *Endpoint            // who was the primary last, also while it is down
+	term      uint64               // of the last primary
 }
 
 // stale is the value of nextChange that makes the next Pick build a view.

@@ -25,16 +25,36 @@ func (r Role) String() string { return [...]string{"unknown", "primary", "replic
 //
 // A pool that wants the primary sends requests to one endpoint at most. Of several
 // that say they are it, that of the highest term is believed, and among equals the
-// one that was it before: a primary that comes back from the dead does not know
-// that another has taken its place. A panic does not lift this.
+// one that was it before. That one's successor must have a higher term, or have
+// been seen as a replica since: a server that comes back from the dead may still
+// take itself for the primary, and what is written to it then is lost, so it is
+// not believed even if there is no other. A panic does not lift this.
 func (p *Pool) SetRole(e *Endpoint, r Role, term uint64, now time.Duration) {
 	p.mu.Lock()
+	if r == Replica {
+		e.followed = true
+	}
 	if e.role == r && e.term == term {
 		p.mu.Unlock()
 		return
 	}
 	e.role, e.term = r, term
 	p.finish(p.appoint(now), now)
+}
+
+// Reappoint makes known who was the primary last, as another process has known it.
+// It comes before any role is set.
+func (p *Pool) Reappoint(e *Endpoint, term uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last, p.term = e, term
+}
+
+// Term returns the term of the last primary.
+func (p *Pool) Term() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.term
 }
 
 // Primary returns the endpoint that is the primary, if the pool wants one and
@@ -48,7 +68,19 @@ func (p *Pool) Primary() *Endpoint {
 // appoint lets those take requests that have the role that the pool wants. The
 // caller holds mu, or the pool is not yet shared.
 func (p *Pool) appoint(now time.Duration) (changes []event) {
+	if p.last != nil && !p.last.open(gateRemoved) {
+		p.last, p.term = nil, 0
+	}
 	p.primary = p.claimant()
+	if p.primary != nil {
+		if p.primary != p.last {
+			p.last = p.primary
+			for _, e := range p.endpoints {
+				e.followed = e.role == Replica
+			}
+		}
+		p.term = p.primary.term
+	}
 	for _, e := range p.endpoints {
 		fit := p.fits(e)
 		if fit == e.open(gateRole) {
@@ -69,12 +101,24 @@ func (p *Pool) claimant() (best *Endpoint) {
 	}
 	for _, e := range p.endpoints {
 		switch {
-		case e.role != Primary:
-		case best == nil || e.term > best.term || e.term == best.term && e == p.primary:
+		case e.role != Primary || !p.believes(e):
+		case best == nil || e.term > best.term || e.term == best.term && e == p.last:
 			best = e
 		}
 	}
 	return best
+}
+
+// believes reports whether e may be the primary if it says so: the last one, or a
+// successor.
+func (p *Pool) believes(e *Endpoint) bool {
+	switch {
+	case p.last == nil || e.term > p.term:
+		return true
+	case e.term < p.term:
+		return false
+	}
+	return e == p.last || e.followed
 }
 
 func (p *Pool) fits(e *Endpoint) bool {
@@ -95,12 +139,12 @@ func (p *Pool) unfit(e *Endpoint) string {
 		return ""
 	case e.role == RoleUnknown:
 		return "its role is not known"
-	case e.role == Primary && p.config.Role == Primary && p.primary.term > e.term:
-		return fmt.Sprintf("says that it is the primary, but %s is since (%d, this one %d)", p.primary.address, p.primary.term, e.term)
-	case e.role == Primary && p.config.Role == Primary:
-		return fmt.Sprintf("says that it is the primary, but %s is already", p.primary.address)
-	case p.config.Role == Primary:
+	case p.config.Role == Replica:
+		return "up but no replica"
+	case e.role == Replica:
 		return "up but not primary"
+	case e.term < p.term:
+		return fmt.Sprintf("says that it is the primary, but %s is since (%d, this one %d)", p.last.address, p.term, e.term)
 	}
-	return "up but no replica"
+	return fmt.Sprintf("says that it is the primary, but %s is, and this one did not follow it", p.last.address)
 }

@@ -120,18 +120,58 @@ func TestAHigherTermTakesOverAtOnce(t *testing.T) {
 
 func TestOfEqualClaimsTheOlderIsBelieved(t *testing.T) {
 	r := newRoles(t, Primary, "abc")
-	r.says("b primary", "a primary")
+	r.says("a replica", "b primary", "a primary")
 	r.want("b")
-	if got := r.ByAddress("a").Status(0).Reason; got != "says that it is the primary, but b is already" {
+	if got := r.ByAddress("a").Status(0).Reason; got != "says that it is the primary, but b is, and this one did not follow it" {
 		t.Errorf("reason is %q", got)
 	}
-	r.says("b down")
+	r.says("b down") // a was a replica: somebody has promoted it
 	r.want("a")
-	r.says("b primary", "b up")
+	r.says("b primary", "b up") // and b does not know
 	r.want("a")
-	if err := r.Remove("a", 0); err != nil {
+}
+
+// TestAPrimaryFromBeforeIsNotBelievedEvenAlone is the fault that loses writes: the old primary comes back from the
+// dead, and then the new one fails.
+func TestAPrimaryFromBeforeIsNotBelievedEvenAlone(t *testing.T) {
+	for _, terms := range [][2]string{{"1", "2"}, {"", ""}} {
+		r := newRoles(t, Primary, "ab")
+		r.says("a primary "+terms[0], "b replica", "a down", "b primary "+terms[1], "a primary "+terms[0], "a up")
+		r.want("b")
+		r.says("b down")
+		r.want(ErrNone.Error())
+		if got := r.ByAddress("a").Status(0); got.Available || !strings.HasPrefix(got.Reason, "says that it is the primary, but b is") {
+			t.Errorf("status is %+v", got)
+		}
+		r.says("b primary "+terms[1], "b up")
+		r.want("b")
+		r.says("a replica", "b down", "a primary "+terms[1]) // it was made to follow, and is promoted
+		r.want("a")
+	}
+}
+
+func TestTheOnlyOneLeftIsBelieved(t *testing.T) {
+	r := newRoles(t, Primary, "ab")
+	r.says("a primary 5", "b primary 3")
+	r.want("a")
+	if got := r.Term(); got != 5 {
+		t.Errorf("term is %d", got)
+	}
+	if err := r.Remove("a", 0); err != nil { // on purpose: the data has moved
 		t.Fatal(err)
 	}
+	r.want("b")
+}
+
+func TestWhoWasThePrimaryIsKnownToAnotherProcess(t *testing.T) {
+	r := newRoles(t, Primary, "ab")
+	r.Reappoint(r.ByAddress("b"), 0)
+	if !r.ByAddress("b").Status(0).LastPrimary || r.ByAddress("a").Status(0).LastPrimary {
+		t.Error("it is not known")
+	}
+	r.says("a primary") // from before b
+	r.want(ErrNone.Error())
+	r.says("b primary")
 	r.want("b")
 }
 

@@ -25,6 +25,7 @@ type Status struct {
 	Role         Role          // as the probe said it
 	Term         uint64        // of its claim to be the primary; see SetRole
 	Unfit        string        // why its role is not the one that the pool wants; empty if it is
+	LastPrimary  bool          // the pool wants the primary, and this is it, or was it last
 	Admin        Admin
 	AdminSince   time.Duration
 	Outlier      outlier.State
@@ -58,6 +59,7 @@ func (e *Endpoint) Status(now time.Duration) Status {
 		Role:         e.role,
 		Term:         e.term,
 		Unfit:        p.unfit(e),
+		LastPrimary:  e == p.last,
 		Admin:        e.admin,
 		AdminSince:   e.adminSince,
 		Outlier:      e.record.State(),

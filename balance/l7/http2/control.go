@@ -156,7 +156,9 @@ func (c *Conn) sweep() *Event {
 }
 
 func (c *Conn) onWindowUpdate(n int64) *Event {
-	c.charge(floodControl, costOfFrame)
+	if n < smallUpdate {
+		c.charge(floodControl, costOfFrame)
+	}
 	if c.frame.stream == 0 {
 		switch c.sendWindow += n; {
 		case n == 0:
@@ -170,6 +172,8 @@ func (c *Conn) onWindowUpdate(n int64) *Event {
 	if s == nil {
 		if c.idle(c.frame.stream) {
 			c.fail(streamIdle)
+		} else if n >= smallUpdate {
+			c.charge(floodControl, costOfFrame)
 		}
 		return nil
 	}

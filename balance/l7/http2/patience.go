@@ -26,6 +26,11 @@ const prematureReset = time.Second
 // smallFrame is what counts as a small frame when the peer's windows force us to send one (CVE-2019-9511).
 const smallFrame = 256
 
+// smallUpdate is what a window update must open the window by to cost nothing. Such updates are bounded by what has been
+// sent, as a window must not overflow. A client that reads a large answer out of its own memory sends one for each 4 KiB
+// (net/http's does), long after the frames have come that it stands for.
+const smallUpdate = 1024
+
 // charge uses up patience, and ends the connection if none is left. The debt is kept as the time at which it will be
 // paid off.
 func (c *Conn) charge(r rule, n int) {

@@ -212,3 +212,21 @@ func TestBombsStayFolded(t *testing.T) {
 		t.Errorf("%d bytes of text", n)
 	}
 }
+
+// TestAnAnswerMayBeReadInSmallPiecesLater is what net/http's client does: it takes megabytes into its memory, and then
+// opens the windows by 4 KiB at a time.
+func TestAnAnswerMayBeReadInSmallPiecesLater(t *testing.T) {
+	var sc Scratch
+	c := NewServer(&Settings{}, &sc)
+	c.Receive([]byte(preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"), 0)
+	for c.Next() != nil {
+	}
+	for range 100_000 {
+		c.Receive(appendWindowUpdate(nil, 0, 4096), 0)
+		for c.Next() != nil {
+		}
+		if c.Out = c.Out[:0]; c.Err() != nil {
+			t.Fatal(c.Err())
+		}
+	}
+}

@@ -23,7 +23,7 @@ func (b *build) buildTLS(spec *config.Listener) (*l7.TLS, error) {
 		return nil, nil
 	}
 	cfg := keyring.Config{
-		MinVersion: versions[spec.TLS.MinVersion], Protocols: []string{"http/1.1"},
+		MinVersion: versions[spec.TLS.MinVersion], Protocols: protocols(spec.HTTP2),
 		ClientCA: string(spec.TLS.ClientCA), ClientAuth: clientAuths[spec.TLS.ClientAuth],
 	}
 	for _, c := range spec.TLS.Certificates {
@@ -39,6 +39,14 @@ func (b *build) buildTLS(spec *config.Listener) (*l7.TLS, error) {
 	}
 	b.rings[spec.Name] = r
 	return &l7.TLS{Config: r.TLS(), HSTS: strictTransport(spec.TLS.HSTS)}, nil
+}
+
+// protocols is what is offered to clients (RFC 7301), the best first.
+func protocols(http2 bool) []string {
+	if http2 {
+		return []string{"h2", "http/1.1"}
+	}
+	return []string{"http/1.1"}
 }
 
 var versions = map[config.TLSVersion]uint16{config.TLS12: tls.VersionTLS12, config.TLS13: tls.VersionTLS13}

@@ -253,4 +253,10 @@ func TestOpenSSLAndCurlAreServed(t *testing.T) {
 	if got != "one" {
 		t.Errorf("curl says %q", got)
 	}
+	for version, want := range map[string]string{"--http1.1": "1.1", "--http2": "2"} {
+		got := client(t, "curl", "-sSk", version, "-o", "/dev/null", "-w", "%{http_version}", "https://"+address+"/")
+		if got != want {
+			t.Errorf("curl %s speaks %q", version, got)
+		}
+	}
 }

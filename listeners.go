@@ -9,6 +9,7 @@ import (
 
 	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/balance/l7/http1"
+	"github.com/trivet-ha/trivet/balance/l7/http2"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/internal/edge"
 )
@@ -37,6 +38,9 @@ func (b *build) buildListener(spec *config.Listener) (*edge.Listener, error) {
 	}
 	if id := spec.RequestID; id != nil {
 		l.RequestID = l7.RequestID{Header: string(id.Header), Trust: id.Trust}
+	}
+	if spec.HTTP2 {
+		l.HTTP2 = &http2.Settings{Limits: l.Limits}
 	}
 	var err error
 	if l.TLS, err = b.buildTLS(spec); err != nil {

@@ -307,6 +307,8 @@ func describe(name string) string {
 		return "Where to listen; a list for several. A host must be an IP address, so that nothing has to be resolved before the door can open."
 	case "Listener.Forwarded":
 		return "What the endpoints are told about the client."
+	case "Listener.HTTP2":
+		return "Speak HTTP/2 too: with clients under TLS that ask for it, and with those in plain text that begin with it (gRPC programs, often). What goes to the endpoints is HTTP/1.1 either way."
 	case "Listener.Limits":
 		return "What a request may be at most."
 	case "Listener.MaxConnections":
@@ -480,9 +482,9 @@ func describe(name string) string {
 	case "ProbeTLS.ServerName":
 		return "The name that the certificate must be for. The default is the probe's host, or the endpoint's address."
 	case "Protocol=http":
-		return "HTTP/1.1 in plain text"
+		return "HTTP/1.1 and HTTP/2 in plain text"
 	case "Protocol=https":
-		return "HTTP/1.1 under TLS"
+		return "HTTP/1.1 and HTTP/2 under TLS"
 	case "Queue":
 		return "Queue is where requests wait while every endpoint has as many as it may take."
 	case "Queue.Limit":

@@ -23,6 +23,10 @@ type Listener struct {
 	// The pool for every request: short for a single route without a match.
 	Pool Name `yaml:"pool" aka:"backend default_backend proxy_pass upstream"`
 
+	// Speak HTTP/2 too: with clients under TLS that ask for it, and with those in plain text that begin with it (gRPC
+	// programs, often). What goes to the endpoints is HTTP/1.1 either way.
+	HTTP2 bool `yaml:"http2" default:"true" aka:"h2 h2c http_2"`
+
 	// What a request may be at most.
 	Limits Limits `yaml:"limits"`
 	// How long clients may take.
@@ -55,8 +59,8 @@ type Protocol string
 
 // The protocols.
 const (
-	ProtocolHTTP  Protocol = "http"  // HTTP/1.1 in plain text
-	ProtocolHTTPS Protocol = "https" // HTTP/1.1 under TLS
+	ProtocolHTTP  Protocol = "http"  // HTTP/1.1 and HTTP/2 in plain text
+	ProtocolHTTPS Protocol = "https" // HTTP/1.1 and HTTP/2 under TLS
 )
 
 // Values is every protocol.

@@ -27,7 +27,7 @@ const (
 // pump moves the answer from the endpoint to the client, as long as the client takes it.
 func (x *exchange) pump() {
 	u := x.u
-	for moved := 0; u.readable && x.u == u && len(x.c.out) == 0; {
+	for moved := 0; u.readable && x.u == u && !x.c.blocked(); {
 		if moved >= turnBytes {
 			x.w.Loop.Again(u.tok, loop.Readable)
 			return
@@ -62,7 +62,7 @@ func (x *exchange) pump() {
 func (x *exchange) take(from, to int) {
 	if x.tunnel {
 		x.bytesOut += int64(to - from)
-		if !x.c.send(x.w.buf[from:to]) {
+		if !x.c.answer(nil, from, to, false) {
 			x.c.lost()
 		}
 		return
@@ -123,11 +123,11 @@ func (x *exchange) keepHead(from, to int) {
 
 // interim passes on a 1xx answer, which a client of HTTP/1.0 does not know (RFC 9110 §15.2).
 func (x *exchange) interim(resp *http1.Response) bool {
-	if x.c.minor == 0 {
+	if x.minor == 0 {
 		return true
 	}
 	x.w.head = x.appendAnswer(x.w.head[:0], resp)
-	if !x.c.send(x.w.head) {
+	if !x.c.interim(x.w.head) {
 		x.c.lost()
 		return false
 	}
@@ -167,9 +167,11 @@ func (x *exchange) head(from, to int) {
 	}
 	mode := http1.Verbatim
 	switch {
-	case x.c.minor == 0 && resp.Framing == http1.FramingChunked:
+	case x.http2: // frames tell where it ends
+		mode = http1.Decode
+	case x.minor == 0 && resp.Framing == http1.FramingChunked:
 		mode, x.bare = http1.Decode, true
-	case resp.Framing == http1.FramingClose && x.c.minor > 0:
+	case resp.Framing == http1.FramingClose && x.minor > 0:
 		x.chunker = true
 	case resp.Framing == http1.FramingClose:
 		x.bare = true
@@ -253,15 +255,7 @@ func (x *exchange) body(head []byte, from, to int) {
 		}
 		end += copy(w.buf[end:], "\r\n")
 	}
-	if len(head) > from {
-		if !x.c.send(head) {
-			x.c.lost()
-			return
-		}
-		head = nil
-	}
-	copy(w.buf[from-len(head):], head)
-	if !x.c.send(w.buf[from-len(head) : end]) {
+	if !x.c.answer(head, from, end, x.ansBody.Done()) {
 		x.c.lost()
 		return
 	}
@@ -290,7 +284,7 @@ func (x *exchange) complete(reusable bool) {
 	x.t.stats.latency.observe(o.Latency)
 	x.giveBack(o)
 	x.part(u, reusable)
-	if len(x.c.out) == 0 {
+	if !x.c.blocked() {
 		x.end()
 	} else {
 		x.rearm()
@@ -317,7 +311,7 @@ func (x *exchange) endpointEnded(e unix.Errno) {
 	case !x.answered:
 		x.attemptFailed(failedReset)
 	case e == 0 && x.ansBody.End() == nil:
-		if x.chunker && !x.c.send(lastChunk) {
+		if (x.chunker || x.http2) && !x.c.conclude() {
 			x.c.lost()
 			return
 		}

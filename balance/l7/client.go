@@ -1,7 +1,9 @@
 package l7
 
 import (
+	"bytes"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
@@ -12,12 +14,12 @@ import (
 // A client is a connection on which requests come in.
 type client struct {
 	transport
-	lis   *Listener // see listener
-	x     *exchange // the request in progress
-	in    []byte    // read and not yet handled: part of a head, or requests that follow the one in progress
-	timer loop.Timer
+	lis     *Listener // see listener
+	x       *exchange // the request in progress
+	session *session  // nil: it speaks HTTP/1
+	in      []byte    // read and not yet handled: part of a head, or requests that follow the one in progress
+	timer   loop.Timer
 
-	minor   int           // the version of the last request: HTTP/1.minor
 	scanned int           // in has no end of a head before this
 	began   time.Duration // when the first byte of in came
 	state   clientState
@@ -35,6 +37,7 @@ const (
 	clientBusy                       // x is in progress
 	clientLinger                     // everything is sent; what still comes in is thrown away
 	clientShaking                    // the TLS handshake is under way
+	clientSession                    // session has the connection
 	clientClosed
 )
 
@@ -95,6 +98,10 @@ func (c *client) pump() {
 	if c.pumping {
 		return
 	}
+	if c.session != nil {
+		c.session.run()
+		return
+	}
 	c.pumping = true
 	c.moved = 0
 	turns := 0
@@ -127,7 +134,7 @@ func (c *client) pump() {
 // wanted reports whether the next bytes from the client can be made use of.
 func (c *client) wanted() bool {
 	switch c.state {
-	case clientClosed:
+	case clientClosed, clientSession:
 		return false
 	case clientBusy:
 		return c.x.wantsClient()
@@ -139,11 +146,8 @@ func (c *client) canRead() bool {
 	return c.wanted() && (c.readable || c.unparsed && c.x == nil && c.state != clientLinger)
 }
 
-// scratch is the worker's buffer from its body mark on.
-func (c *client) scratch(limit int) []byte { return c.w.buf[headroom : headroom+limit] }
-
 func (c *client) readHead() {
-	p, open, ok := c.read(c.scratch(headRead))
+	p, open, ok := c.read(c.w.scratch(headRead))
 	switch {
 	case !ok:
 		c.lost()
@@ -189,6 +193,10 @@ func (c *client) handleKept() {
 // handle begins the request whose head starts p, or keeps p until there is more.
 func (c *client) handle(p []byte) {
 	lis := c.listener()
+	if lis.HTTP2 != nil && c.tls == nil && bytes.HasPrefix(p, []byte(preface)) {
+		c.speakHTTP2(p)
+		return
+	}
 	n, err := c.w.req.Parse(p, &lis.Limits)
 	switch {
 	case err != nil:
@@ -200,7 +208,7 @@ func (c *client) handle(p []byte) {
 	default:
 		c.state = clientBusy
 		c.w.Loop.Disarm(&c.timer)
-		c.x = c.w.newExchange(c, lis)
+		c.x = c.w.newExchange(c, lis, c.began)
 		c.x.begin(p[n:])
 	}
 }
@@ -226,7 +234,7 @@ func (c *client) reject(lis *Listener, err error) {
 	}
 	lis.counters.bad.Add(1)
 	c.w.srv.log.Debug("request refused", "listener", lis.Name, "client", c.Peer, "error", err)
-	x := c.w.newExchange(c, lis)
+	x := c.w.newExchange(c, lis, c.began)
 	x.unparsed = true
 	c.x, c.state = x, clientBusy
 	c.w.Loop.Disarm(&c.timer)
@@ -251,15 +259,49 @@ func (c *client) flush() {
 	switch {
 	case !c.drainOut():
 		c.lost()
+	case c.session != nil:
+		c.session.flush()
 	case len(c.out) == 0 && c.x != nil:
 		c.x.clientFlushed()
 	}
 }
 
-// ended is called when the exchange is over and everything is sent.
-func (c *client) ended(keepAlive, whole bool) {
+func (c *client) answer(head []byte, from, to int, _ bool) bool {
+	if len(head) > from {
+		if !c.send(head) {
+			return false
+		}
+		head = nil
+	}
+	copy(c.w.buf[from-len(head):], head)
+	return c.send(c.w.buf[from-len(head) : to])
+}
+
+func (c *client) interim(head []byte) bool { return c.send(head) }
+
+func (c *client) say(head, body []byte) bool {
+	c.w.head = append(head, body...)
+	return c.send(c.w.head)
+}
+
+func (c *client) conclude() bool { return c.send(lastChunk) }
+
+func (c *client) blocked() bool { return len(c.out) > 0 }
+
+func (c *client) progress() time.Duration { return c.taken }
+
+func (c *client) watched() bool { return c.Watched() }
+
+func (c *client) abandon() { c.hangUp() }
+
+func (c *client) peer() netip.AddrPort { return c.Peer }
+
+// over is called when the exchange is over and everything is sent, or the connection is closed.
+func (c *client) over(keepAlive, whole bool) {
 	c.x, c.whole = nil, whole
 	switch {
+	case c.state == clientClosed:
+		return
 	case !keepAlive:
 		c.finish()
 		return
@@ -290,7 +332,7 @@ func (c *client) finish() {
 
 // discard reads on while the client has perhaps not seen its last answer.
 func (c *client) discard() {
-	p, open, ok := c.read(c.scratch(bulkRead))
+	p, open, ok := c.read(c.w.scratch(bulkRead))
 	switch now := c.w.Loop.Now(); {
 	case !ok || !open || now-c.began > lingerMax:
 		c.hangUp()
@@ -302,6 +344,12 @@ func (c *client) discard() {
 // lost is the end of a connection that broke.
 func (c *client) lost() {
 	if c.state == clientClosed {
+		return
+	}
+	if s := c.session; s != nil {
+		c.session = nil
+		c.hangUp()
+		s.giveUp()
 		return
 	}
 	if x := c.x; x != nil {
@@ -332,8 +380,10 @@ func (c *client) hangUp() {
 // Expire implements loop.Expirer.
 func (c *client) Expire(now time.Duration) {
 	switch c.state {
+	case clientSession:
+		c.session.tick(now)
 	case clientHead:
-		x := c.w.newExchange(c, c.listener())
+		x := c.w.newExchange(c, c.listener(), c.began)
 		x.unparsed, x.keepAlive = true, false
 		c.x, c.state = x, clientBusy
 		x.reply(408, textPlain, []byte("the request did not arrive in time\n"), nil)

@@ -13,7 +13,7 @@ import (
 // An exchange is a request and its answer, from the end of the request's head to the last byte sent.
 type exchange struct {
 	w     *worker
-	c     *client
+	c     downstream
 	lis   *Listener
 	route *Route
 	up    *Upstream
@@ -61,6 +61,8 @@ type exchange struct {
 	awaiting  bool // the endpoint has been told that it owes an answer
 	logging   bool // what is being built is a log line
 	fellBack  bool // the fallback has been used
+	http2     bool // the client speaks HTTP/2
+	minor     int  // the client speaks HTTP/1.minor
 	readMax   int
 	status    int
 	bytesIn   int64
@@ -109,8 +111,11 @@ func (x *exchange) begin(rest []byte) {
 	q := &x.w.req
 	x.method = q.Method
 	x.keepAlive = q.KeepAlive
-	x.c.minor = q.Minor
-	x.source = x.lis.source(q, x.c.Peer.Addr())
+	x.minor = q.Minor
+	if x.http2 {
+		x.minor = 1 // what is not told apart below is as in HTTP/1.1
+	}
+	x.source = x.lis.source(q, x.c.peer().Addr())
 	x.reqBody.Reset(q.Framing, q.Length, http1.Verbatim)
 	if x.reqBody.Done() {
 		x.c.keep(rest)
@@ -289,7 +294,7 @@ func (x *exchange) abort() {
 	if x.bare {
 		x.c.cut()
 	}
-	x.c.hangUp()
+	x.c.abandon()
 	x.end()
 }
 
@@ -306,11 +311,7 @@ func (x *exchange) end() {
 	whole := x.reqBody.Done() && !x.unparsed
 	keepAlive := x.keepAlive && whole && !x.lost
 	w.freeExchange(x)
-	if c.state != clientClosed {
-		c.ended(keepAlive, whole)
-	} else {
-		c.x = nil
-	}
+	c.over(keepAlive, whole)
 }
 
 // identify gives the request an identity: the client's if it is believed, else a new one.

@@ -36,11 +36,15 @@ func (c *client) shaken(err error) {
 		return
 	}
 	c.lis.counters.shaken.Add(1)
-	c.tls.established()
+	protocol := c.tls.established()
 	if c.tls.resumed {
 		c.lis.counters.resumed.Add(1)
 	}
 	c.state, c.began = clientIdle, c.w.Loop.Now()
+	if protocol == "h2" && c.lis.HTTP2 != nil {
+		c.speakHTTP2(nil)
+		return
+	}
 	c.pump()
 }
 

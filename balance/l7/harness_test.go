@@ -161,7 +161,7 @@ func (st *stage) makeListener() *l7.Listener {
 		Name: s.listener.Name, Addresses: s.listener.Addresses, Limits: s.listener.Limits, BodyMax: s.listener.BodyMax,
 		Timeouts: s.listener.Timeouts, MaxConns: s.listener.MaxConns, MaxPerSource: s.listener.MaxPerSource,
 		Trusted: s.listener.Trusted, Forward: s.listener.Forward, RequestID: s.listener.RequestID,
-		Access: s.listener.Access, Log: s.listener.Log, TLS: s.listener.TLS,
+		Access: s.listener.Access, Log: s.listener.Log, TLS: s.listener.TLS, HTTP2: s.listener.HTTP2,
 	}
 	lis.Routes = []*l7.Route{sync}
 	for _, r := range s.before {

@@ -129,11 +129,11 @@ func (x *exchange) replaces(name http1.Name) bool {
 
 // believed reports whether what the peer says of the client before it is passed on.
 func (x *exchange) believed() bool {
-	return x.lis.Forward.XForwarded == ForwardAppend && edge.Contains(x.lis.Trusted, x.c.Peer.Addr())
+	return x.lis.Forward.XForwarded == ForwardAppend && edge.Contains(x.lis.Trusted, x.c.peer().Addr())
 }
 
 func (x *exchange) appendForwarding(dst []byte, q *http1.Request) []byte {
-	peer := x.c.Peer.Addr()
+	peer := x.c.peer().Addr()
 	if x.lis.Forward.XForwarded != ForwardOff && peer.IsValid() {
 		dst = append(dst, "X-Forwarded-For: "...)
 		believed := x.believed()
@@ -230,7 +230,7 @@ func (x *exchange) appendAnswer(dst []byte, resp *http1.Response) []byte {
 		}
 		return append(dst, "\r\n"...)
 	}
-	if resp.Framing == http1.FramingChunked && x.c.minor > 0 || x.chunker {
+	if resp.Framing == http1.FramingChunked && x.minor > 0 || x.chunker {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
 	dst = x.appendAffinity(dst)
@@ -261,7 +261,7 @@ func (x *exchange) appendConnection(dst []byte) []byte {
 	switch {
 	case !x.keepAlive:
 		return append(dst, "Connection: close\r\n"...)
-	case x.c.minor == 0:
+	case x.minor == 0:
 		return append(dst, "Connection: keep-alive\r\n"...)
 	}
 	return dst

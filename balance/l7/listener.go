@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/balance/l7/http1"
+	"github.com/trivet-ha/trivet/balance/l7/http2"
 	"github.com/trivet-ha/trivet/internal/edge"
 )
 
@@ -25,8 +26,9 @@ type Listener struct {
 	Forward   Forward
 	RequestID RequestID
 	Access    Access
-	Log       *AccessLog // nil: no access log
-	TLS       *TLS       // nil: plain text
+	Log       *AccessLog      // nil: no access log
+	TLS       *TLS            // nil: plain text
+	HTTP2     *http2.Settings // nil: HTTP/1 only
 
 	index    routeIndex
 	server   *Server

@@ -65,17 +65,17 @@ func (x *exchange) reply(status int, contentType string, body []byte, ops *Heade
 		head = x.appendOps(head, &x.route.ResponseHeaders)
 	}
 	head = append(x.appendConnection(head), "\r\n"...)
-	if bodyAllowed(status) && x.method != http1.HEAD {
-		head = append(head, body...)
-		x.bytesOut = int64(len(body))
+	if !bodyAllowed(status) || x.method == http1.HEAD {
+		body = nil
 	}
+	x.bytesOut = int64(len(body))
 	x.w.head = head
 	x.answered, x.done = true, true
-	if !x.c.send(head) {
+	if !x.c.say(head, body) {
 		x.c.lost()
 		return
 	}
-	if len(x.c.out) == 0 {
+	if !x.c.blocked() {
 		x.end()
 	} else {
 		x.rearm()

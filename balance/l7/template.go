@@ -25,7 +25,7 @@ type variable func(dst []byte, x *exchange) []byte
 
 var variables = map[string]variable{
 	"client_ip":     func(b []byte, x *exchange) []byte { return appendAddr(b, x.source) },
-	"client_port":   func(b []byte, x *exchange) []byte { return appendUint(b, uint64(x.c.Peer.Port())) },
+	"client_port":   func(b []byte, x *exchange) []byte { return appendUint(b, uint64(x.c.peer().Port())) },
 	"scheme":        func(b []byte, x *exchange) []byte { return append(b, x.c.scheme()...) },
 	"method":        func(b []byte, x *exchange) []byte { return x.fact(b, x.w.req.MethodText, x.log.method) },
 	"host":          func(b []byte, x *exchange) []byte { return x.fact(b, x.w.req.Host, x.log.host) },
@@ -34,7 +34,7 @@ var variables = map[string]variable{
 	"uri":           func(b []byte, x *exchange) []byte { return x.fact(b, x.w.req.Target, x.log.uri) },
 	"referer":       func(b []byte, x *exchange) []byte { return x.fact(b, nil, x.log.ref) },
 	"user_agent":    func(b []byte, x *exchange) []byte { return x.fact(b, nil, x.log.agt) },
-	"protocol":      func(b []byte, x *exchange) []byte { return append(append(b, "HTTP/1."...), '0'+byte(x.c.minor)) },
+	"protocol":      func(b []byte, x *exchange) []byte { return x.appendProtocol(b) },
 	"request_id":    func(b []byte, x *exchange) []byte { return append(b, x.requestID...) },
 	"listener":      func(b []byte, x *exchange) []byte { return append(b, x.lis.Name...) },
 	"route":         func(b []byte, x *exchange) []byte { return append(b, x.routeName()...) },
@@ -120,6 +120,13 @@ func (x *exchange) fact(dst, present []byte, remembered span) []byte {
 		return appendSafe(dst, present)
 	}
 	return append(dst, present...)
+}
+
+func (x *exchange) appendProtocol(b []byte) []byte {
+	if x.http2 {
+		return append(b, "HTTP/2.0"...)
+	}
+	return append(append(b, "HTTP/1."...), '0'+byte(x.minor))
 }
 
 func (x *exchange) took() time.Duration { return x.w.Loop.Now() - x.start }

@@ -27,8 +27,8 @@ func (x *exchange) enter(p phase, limit time.Duration) {
 // rearm sets the timer to the nearest of the exchange's deadlines.
 func (x *exchange) rearm() {
 	by := earliest(earliest(x.total, x.phaseBy), earliest(x.stallBy, earliest(x.hedgeBy, x.paceBy)))
-	if t := &x.lis.Timeouts; len(x.c.out) > 0 && t.WriteIdle > 0 {
-		by = earliest(by, x.c.progress+t.WriteIdle)
+	if t := &x.lis.Timeouts; x.c.blocked() && t.WriteIdle > 0 {
+		by = earliest(by, x.c.progress()+t.WriteIdle)
 	} else if x.asked > 0 && !x.tunnel {
 		if t.BodyIdle > 0 {
 			by = earliest(by, x.asked+t.BodyIdle)
@@ -37,7 +37,7 @@ func (x *exchange) rearm() {
 			by = earliest(by, x.asked+max(0, x.patience()-x.waited))
 		}
 	}
-	if !x.c.Watched() {
+	if !x.c.watched() {
 		by = earliest(by, x.start+watchWithin)
 	}
 	if by == 0 {
@@ -73,7 +73,7 @@ func (x *exchange) Expire(now time.Duration) {
 	switch {
 	case x.total > 0 && now >= x.total:
 		x.late()
-	case len(x.c.out) > 0 && t.WriteIdle > 0 && now >= x.c.progress+t.WriteIdle:
+	case x.c.blocked() && t.WriteIdle > 0 && now >= x.c.progress()+t.WriteIdle:
 		x.c.cut()
 		x.c.lost()
 	case x.asked > 0 && !x.tunnel && x.tooSlow(now):
@@ -188,7 +188,7 @@ func (x *exchange) idle(now time.Duration) {
 	if x.tunnel {
 		limit = x.tunnelLimit()
 	}
-	if by := x.moved + limit; now < by || len(x.c.out) > 0 {
+	if by := x.moved + limit; now < by || x.c.blocked() {
 		x.phaseBy = max(by, now+time.Second)
 		x.rearm()
 		return

@@ -16,9 +16,9 @@ type transport struct {
 	tls *secure // nil: plain text
 	out []byte  // not yet taken by the kernel, from outAt on
 
-	outAt    int
-	moved    int           // bytes read in this turn
-	progress time.Duration // when the kernel last took something of out
+	outAt int
+	moved int           // bytes read in this turn
+	taken time.Duration // when the kernel last took something of out
 
 	readable bool // a read may bring something
 	peerDone bool // the peer sends no more
@@ -97,7 +97,7 @@ func (c *transport) put(p []byte) bool {
 	if n < len(p) {
 		c.out = append(c.w.Bufs.Get(len(p)-n), p[n:]...)
 		c.outAt = 0
-		c.progress = c.w.Loop.Now()
+		c.taken = c.w.Loop.Now()
 		return c.watch()
 	}
 	return true
@@ -113,7 +113,7 @@ func (c *transport) drainOut() bool {
 		return false
 	}
 	c.outAt += n
-	c.progress = c.w.Loop.Now()
+	c.taken = c.w.Loop.Now()
 	if c.outAt < len(c.out) {
 		return true
 	}

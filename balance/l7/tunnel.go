@@ -12,7 +12,7 @@ const halfOpen = time.Minute
 
 // switchProtocol begins the tunnel after a 101. What either side has already sent goes first.
 func (x *exchange) switchProtocol(from, to int) {
-	w, c := x.w, x.c
+	w, c := x.w, x.c.(*client) // only HTTP/1 has tunnels
 	x.tunnel, x.keepAlive, x.retained = true, false, false
 	x.req, x.reqAt = x.req[:0], 0
 	x.total = 0
@@ -36,7 +36,7 @@ func (x *exchange) switchProtocol(from, to int) {
 // tunnel is over, and passEnds reports true.
 func (x *exchange) passEnds() bool {
 	up := x.u.deaf || x.downEnded && x.reqAt == len(x.req)
-	down := x.upEnded && len(x.c.out) == 0
+	down := x.upEnded && !x.c.blocked()
 	if up {
 		loop.ShutdownWrite(x.u.fd)
 	}

@@ -40,7 +40,7 @@ func (x *exchange) heard() {
 // readClient reads more of the request's body, or of what follows a switch of protocols.
 func (x *exchange) readClient() {
 	c := x.c
-	p, more, ok := c.read(c.scratch(bulkRead))
+	p, more, ok := c.read(x.w.scratch(bulkRead))
 	switch {
 	case !ok:
 		c.lost()

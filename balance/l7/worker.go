@@ -8,6 +8,7 @@ import (
 
 	"github.com/trivet-ha/trivet/balance"
 	"github.com/trivet-ha/trivet/balance/l7/http1"
+	"github.com/trivet-ha/trivet/balance/l7/http2"
 	"github.com/trivet-ha/trivet/internal/edge"
 	"github.com/trivet-ha/trivet/internal/loop"
 )
@@ -28,6 +29,9 @@ type worker struct {
 	resp   http1.Response
 	query  query
 	pick   balance.Request
+
+	h2       http2.Scratch
+	framesIn []byte // what is being read of a session
 
 	targets  map[*balance.Endpoint]*target
 	holdings map[*Upstream]*holding
@@ -108,7 +112,7 @@ func (w *worker) target(x *exchange, ep *balance.Endpoint) (*target, error) {
 	return t, nil
 }
 
-func (w *worker) newExchange(c *client, lis *Listener) *exchange {
+func (w *worker) newExchange(c downstream, lis *Listener, began time.Duration) *exchange {
 	x := w.free
 	if x == nil {
 		x = &exchange{w: w}
@@ -118,9 +122,20 @@ func (w *worker) newExchange(c *client, lis *Listener) *exchange {
 	}
 	x.c, x.lis = c, lis
 	x.readMax = firstRead
-	x.start = c.began
+	x.start = began
 	x.moved = w.Loop.Now()
 	return x
+}
+
+// scratch is the worker's buffer from its body mark on.
+func (w *worker) scratch(limit int) []byte { return w.buf[headroom : headroom+limit] }
+
+// frames is the buffer that sessions read into.
+func (w *worker) frames() []byte {
+	if w.framesIn == nil {
+		w.framesIn = make([]byte, framesRead)
+	}
+	return w.framesIn
 }
 
 // freeExchange makes x ready for its next use. What it held goes back; its small buffers stay with it.

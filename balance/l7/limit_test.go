@@ -86,12 +86,12 @@ func TestSecondHeadHasItsOwnTime(t *testing.T) {
 // from when it can be looked at.
 func TestPipelinedHeadIsNotLateForWaiting(t *testing.T) {
 	e := newEndpoint(t)
-	st := serve(t, []string{e.addr()}, limits(func(l *l7.Timeouts) { l.Header = 4 * short }))
+	st := serve(t, []string{e.addr()}, limits(func(l *l7.Timeouts) { l.Header = 15 * short }))
 	client := st.dial()
 	client.say(get() + "GET / HTTP/1.1\r\n")
 	server := e.accept()
 	server.expect(get())
-	<-time.After(5 * short)
+	<-time.After(18 * short)
 	server.say(ok("", "Content-Length: 0"))
 	client.expect(ok("", "Content-Length: 0"))
 	client.say("Host: a.example\r\n\r\n")
@@ -136,13 +136,13 @@ func TestSilentBodyIs408(t *testing.T) {
 // TestSlowEndpointIsNotASlowClient: while the endpoint takes nothing, the client is not waited for.
 func TestSlowEndpointIsNotASlowClient(t *testing.T) {
 	e := newEndpoint(t)
-	st := serve(t, []string{e.addr()}, limits(func(l *l7.Timeouts) { l.BodyIdle = short }))
+	st := serve(t, []string{e.addr()}, limits(func(l *l7.Timeouts) { l.BodyIdle = 25 * short })) // even a busy machine sends in time
 	client := st.dial()
 	body := strings.Repeat("0123456789abcdef", 1<<20) // more than all buffers on the way
 	done := make(chan struct{})
 	go func() { client.say(post(body)); close(done) }()
 	server := e.accept()
-	<-time.After(4 * short)
+	<-time.After(30 * short)
 	server.expect(post(body))
 	<-done
 	server.say(ok("", "Content-Length: 0"))

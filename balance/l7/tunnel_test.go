@@ -180,17 +180,17 @@ func TestBrokenTunnelEnds(t *testing.T) {
 }
 
 func TestQuietTunnelIsClosed(t *testing.T) {
-	st, client, server := tunnel(t, func(s *setup) { s.upstream.Tunnel = 2 * short })
+	st, client, server := tunnel(t, func(s *setup) { s.upstream.Tunnel = 12 * short })
 	since := time.Now()
 	for range 4 { // not quiet
-		<-time.After(short)
+		<-time.After(4 * short)
 		client.say("x")
 		server.expect("x")
 	}
-	since = since.Add(4 * short)
+	since = since.Add(16 * short)
 	client.broken()
 	server.broken()
-	took(t, since, 2*short)
+	took(t, since, 12*short)
 	if st.failures("timeout") != 0 {
 		t.Error("the endpoint is blamed for it")
 	}
@@ -198,8 +198,8 @@ func TestQuietTunnelIsClosed(t *testing.T) {
 
 // TestLimitOfARequestIsNotThatOfATunnel: the route's time-out is for the answer's head then.
 func TestLimitOfARequestIsNotThatOfATunnel(t *testing.T) {
-	_, client, server := tunnel(t, func(s *setup) { s.route.Timeout, s.upstream.IdleIO = 2*short, short })
-	<-time.After(4 * short)
+	_, client, server := tunnel(t, func(s *setup) { s.route.Timeout, s.upstream.IdleIO = 15*short, short })
+	<-time.After(18 * short)
 	client.say("still there")
 	server.expect("still there")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/balance/l4"
 	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/fault/probe"
@@ -79,7 +80,10 @@ func (b *build) buildPool(spec *config.Pool) (err error) {
 		return err
 	}
 	upstream := l7.NewUpstream(string(spec.Name), bp, nil, b.settings(spec))
-	b.pools[spec.Name] = &pool{spec: spec, balance: bp, upstream: upstream}
+	b.pools[spec.Name] = &pool{
+		spec: spec, balance: bp, upstream: upstream,
+		sessions: l4.NewUpstream(string(spec.Name), bp, sessionSettings(spec, b.addresses[spec.Name], b.file.DrainTimeout)),
+	}
 	return nil
 }
 
@@ -123,6 +127,7 @@ func (n *Node) adopt(b *build) {
 		}
 		p.spec = spec
 		p.upstream.Configure(b.settings(spec))
+		p.sessions.Configure(sessionSettings(spec, b.addresses[spec.Name], b.file.DrainTimeout))
 		p.prober.change(b.checks[spec.Name])
 	}
 	n.policies = b.policies

@@ -110,6 +110,8 @@ func (ch *change) text() string {
 		return c.Admin.String()
 	case balance.WeightChanged:
 		return fmt.Sprintf("weight %d", c.Weight)
+	case balance.RoleChanged:
+		return c.Role.String()
 	case balance.Ejected:
 		return fmt.Sprintf("ejected for %s", (c.Until - c.At).Round(time.Millisecond))
 	}
@@ -132,6 +134,11 @@ func (ch *change) write(log *slog.Logger) {
 		attrs = append(attrs, "admin", c.Admin.String())
 	case balance.WeightChanged:
 		attrs = append(attrs, "weight", c.Weight)
+	case balance.RoleChanged:
+		attrs = append(attrs, "role", c.Role.String(), "serves", c.Fit)
+		if !c.Fit {
+			level = slog.LevelWarn
+		}
 	case balance.Ejected:
 		attrs = append(attrs, "for", (c.Until - c.At).Round(time.Millisecond))
 		level = slog.LevelWarn

@@ -16,6 +16,9 @@ import (
 
 // buildListener turns a listener of the file into what the edge serves.
 func (b *build) buildListener(spec *config.Listener) (*edge.Listener, error) {
+	if spec.Protocol.ByAddress() {
+		return b.buildByAddress(spec), nil
+	}
 	l := &l7.Listener{
 		Name: string(spec.Name),
 		Limits: http1.Limits{

@@ -51,8 +51,8 @@ var (
 	metricAvailable = metric("pool_available", "Endpoints that take requests.", "pool")
 	metricPanic     = metric("pool_panic", "1 while too few endpoints are available and all are used.", "pool")
 	metricPending   = metric("pool_queue", "Requests that wait for a place.", "pool")
-	metricQueued    = metric("pool_queued_total", "Requests that had to wait for a place.", "pool")
-	metricRejected  = metric("pool_rejected_total", "Requests answered with 503 for want of an endpoint.", "pool", "reason")
+	metricQueued    = metric("pool_queued_total", "Requests and sessions that had to wait for a place.", "pool")
+	metricRejected  = metric("pool_rejected_total", "Requests answered with 503, and sessions ended, for want of an endpoint.", "pool", "reason")
 	metricNoBudget  = metric("pool_retry_budget_spent_total", "Retries not made because the budget was spent.", "pool")
 	metricEjections = metric("ejections_total", "Endpoints taken out because of the outcomes of requests.")
 
@@ -108,6 +108,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		count(metricBytesOut, r.BytesOut, r.Listener, r.Route)
 		ch <- histogram(metricLatency, &r.Latency, r.Listener, r.Route)
 	}
+	c.collectByAddress(count, gauge)
 	for _, p := range n.poolList() {
 		c.collectPool(p, ch, count, gauge)
 	}
@@ -116,14 +117,15 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 func (c collector) collectPool(p *pool, ch chan<- prometheus.Metric, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
 	name, now := string(p.spec.Name), c.n.now()
 	stats, endpoints := p.upstream.Stats()
+	sessions := p.collectSessions(count, gauge)
 	gauge(metricAlgorithm, 1, name, string(p.balance.Algorithm()))
 	gauge(metricAvailable, float64(p.balance.Available(now)), name)
 	gauge(metricPanic, truth(p.balance.Panicking(now)), name)
 	gauge(metricPending, float64(p.balance.Pending()), name)
-	count(metricQueued, stats.Queued, name)
-	count(metricRejected, stats.QueueFull, name, "queue_full")
-	count(metricRejected, stats.QueueTimeout, name, "queue_timeout")
-	count(metricRejected, stats.None, name, "no_endpoint")
+	count(metricQueued, stats.Queued+sessions.Queued, name)
+	count(metricRejected, stats.QueueFull+sessions.QueueFull, name, "queue_full")
+	count(metricRejected, stats.QueueTimeout+sessions.QueueTimeout, name, "queue_timeout")
+	count(metricRejected, stats.None+sessions.None, name, "no_endpoint")
 	count(metricNoBudget, stats.NoBudget, name)
 	for _, e := range p.balance.Endpoints() {
 		s := e.Status(now)
@@ -131,6 +133,9 @@ func (c collector) collectPool(p *pool, ch chan<- prometheus.Metric, count func(
 		gauge(metricHealth, healthValue[s.Health], name, s.Address)
 		gauge(metricInFlight, float64(s.InFlight), name, s.Address)
 		gauge(metricWeight, float64(s.Weight), name, s.Address)
+		if s.Role != balance.RoleUnknown {
+			gauge(metricRole, 1, name, s.Address, s.Role.String())
+		}
 	}
 	for _, e := range endpoints {
 		for class, v := range e.Status[1:] {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/api"
+	"github.com/trivet-ha/trivet/balance/l4"
 	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/internal/edge"
@@ -30,14 +31,15 @@ type Config struct {
 
 // A Node serves one trivet.yaml. Its methods may be called by any goroutine.
 type Node struct {
-	log     *slog.Logger
-	version string
-	origin  time.Time
-	edge    *edge.Edge
-	http    *l7.Server
-	inherit *Inheritance
-	parts   group // what a reload starts and stops
-	changes *changes
+	log      *slog.Logger
+	version  string
+	origin   time.Time
+	edge     *edge.Edge
+	http     *l7.Server
+	sessions *l4.Server
+	inherit  *Inheritance
+	parts    group // what a reload starts and stops
+	changes  *changes
 
 	mu    sync.Mutex // one reload, or change at run time, at a time
 	file  *config.Config
@@ -76,6 +78,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.http = l7.On(n.edge)
+	n.sessions = l4.NewServer(n.edge)
 	if err := n.Reload(cfg.File); err != nil {
 		return nil, err
 	}

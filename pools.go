@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/balance/l4"
 	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/fault/outlier"
@@ -15,7 +16,8 @@ import (
 type pool struct {
 	spec     *config.Pool
 	balance  *balance.Pool
-	upstream *l7.Upstream
+	upstream *l7.Upstream // as requests see it
+	sessions *l4.Upstream // as what is passed on by address does
 	prober   *prober
 	stop     func()
 }
@@ -26,6 +28,7 @@ func (n *Node) balanceConfig(p *config.Pool) balance.Config {
 		Name:           string(p.Name),
 		Algorithm:      balance.Algorithm(p.Balance),
 		Probed:         !p.Health.Off,
+		Role:           roles[p.Role],
 		TableSize:      p.Hash.TableSize,
 		LoadFactor:     p.Hash.LoadFactor,
 		SlowStart:      p.SlowStart,
@@ -33,7 +36,10 @@ func (n *Node) balanceConfig(p *config.Pool) balance.Config {
 		MaxRequests:    p.Breaker.MaxRequests,
 		MaxPending:     p.MaxPending(),
 		Seed:           balance.HashBytes([]byte(p.Name)),
-		OnChange:       func(e *balance.Endpoint, c balance.Change) { n.changes.note(string(p.Name), e, c) },
+		OnChange: func(e *balance.Endpoint, c balance.Change) {
+			n.sever(e, c)
+			n.changes.note(string(p.Name), e, c)
+		},
 		Stall: balance.StallConfig{
 			Disabled: p.Stall.Off, Requests: p.Stall.Requests, Min: p.Stall.Min, Max: p.Stall.Max,
 		},

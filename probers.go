@@ -106,6 +106,9 @@ func (r *prober) report(p probe.Report) {
 	case health.Down:
 		verdict = balance.Down
 	}
+	if p.OK {
+		r.pool.balance.SetRole(e, probedRoles[p.Role], p.Term, p.At)
+	}
 	r.pool.balance.SetHealth(e, verdict, p.Reason, p.At)
 }
 
@@ -122,6 +125,9 @@ func buildCheck(spec *config.Probe, poolName string) (probe.Check, error) {
 	case spec.TCP != nil:
 		secure, err := probeTLS(spec.TCP.TLS)
 		return &probe.TCP{Send: []byte(spec.TCP.Send), Expect: spec.TCP.Expect.Regexp, TLS: secure}, err
+	}
+	if check, err := databaseCheck(spec); check != nil {
+		return check, err
 	}
 	return &probe.TCP{}, nil
 }

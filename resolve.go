@@ -91,5 +91,6 @@ func (n *Node) resolveAgain(spec *config.Pool) {
 	settings := upstreamSettings(spec, addresses)
 	settings.Guards = n.policies.guards[spec.Name]
 	p.upstream.Configure(settings)
+	p.sessions.Configure(sessionSettings(spec, addresses, n.file.DrainTimeout))
 	p.prober.refresh()
 }

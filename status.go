@@ -37,6 +37,10 @@ func (n *Node) Status() api.Status {
 	}
 	for i := range file.Listeners {
 		l := &file.Listeners[i]
+		if l.Protocol.ByAddress() {
+			s.Listeners = append(s.Listeners, n.byAddressStatus(l))
+			continue
+		}
 		s.Listeners = append(s.Listeners, n.listenerStatus(l, byListener[string(l.Name)], byRoute))
 	}
 	for _, p := range n.poolList() {
@@ -108,7 +112,7 @@ func (n *Node) poolStatus(p *pool) api.Pool {
 		Rejected: stats.QueueFull + stats.QueueTimeout + stats.None,
 	}
 	n.mu.Lock()
-	st.MaxRequests, st.MaxPending = p.spec.Breaker.MaxRequests, p.spec.MaxPending()
+	st.MaxRequests, st.MaxPending, st.Role = p.spec.Breaker.MaxRequests, p.spec.MaxPending(), string(p.spec.Role)
 	n.mu.Unlock()
 	byAddress := map[string]l7.EndpointStats{}
 	for _, e := range endpoints {
@@ -117,13 +121,14 @@ func (n *Node) poolStatus(p *pool) api.Pool {
 	for _, e := range p.balance.Endpoints() {
 		st.Endpoints = append(st.Endpoints, n.endpointStatus(e.Status(now), byAddress[e.Address()]))
 	}
+	p.addSessions(&st)
 	return st
 }
 
 func (n *Node) endpointStatus(s balance.Status, stats l7.EndpointStats) api.Endpoint {
 	st := api.Endpoint{
 		Address: s.Address, Available: s.Available, Reason: s.Reason,
-		Health: s.Health.String(), HealthSays: s.HealthReason,
+		Health: s.Health.String(), HealthSays: s.HealthReason, Role: s.Role.String(),
 		Admin: adminWords[s.Admin], Outlier: s.Outlier.Standing.String(), RunTime: s.RunTime,
 		Weight: s.Weight, RampPercent: s.RampTenths * 10, Priority: s.Priority,
 		InFlight: s.InFlight, MaxRequests: s.MaxRequests, Connections: int(stats.Connections),

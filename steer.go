@@ -87,6 +87,9 @@ func (n *Node) learnAddresses(p *pool, found map[string]string) {
 	}
 	s.Addresses = merged
 	p.upstream.Configure(s)
+	sessions := p.sessions.Settings()
+	sessions.Addresses = merged
+	p.sessions.Configure(sessions)
 }
 
 // RemoveEndpoint takes an endpoint out. Requests in flight to it end in peace. One that the file names comes
@@ -166,6 +169,9 @@ func (n *Node) ExplainEndpoint(address string) ([]api.EndpointExplanation, error
 
 // ExplainRequest tells where a request would go, for every listener that it may come in by.
 func (n *Node) ExplainRequest(q api.Question) ([]api.Explanation, error) {
+	if strings.HasPrefix(q.URL, "tcp:") || strings.HasPrefix(q.URL, "udp:") {
+		return n.explainSession(q)
+	}
 	head, from, port, err := question(q)
 	if err != nil {
 		return nil, err
@@ -205,10 +211,15 @@ func explanation(e l7.Explanation) api.Explanation {
 	for _, v := range e.Tried {
 		x.Routes = append(x.Routes, api.Verdict{Route: v.Route, Why: v.Why})
 	}
-	for _, c := range e.Choices {
-		x.Choices = append(x.Choices, api.Choice{
+	x.Choices = choices(e.Choices)
+	return x
+}
+
+func choices(considered []balance.Consideration) (all []api.Choice) {
+	for _, c := range considered {
+		all = append(all, api.Choice{
 			Address: c.Endpoint.Address(), Chosen: c.Chosen, Considered: c.Considered, Reason: c.Reason, Score: c.Score, Share: c.Share,
 		})
 	}
-	return x
+	return all
 }

@@ -58,6 +58,8 @@ type handedSocket struct {
 }
 
 type handedPool struct {
+	Primary   string           `json:"primary,omitempty"` // who was it last, and its term
+	Term      uint64           `json:"term,omitempty"`
 	Endpoints []handedEndpoint `json:"endpoints"`
 }
 
@@ -65,6 +67,8 @@ type handedEndpoint struct {
 	Address  string         `json:"address"`
 	Health   balance.Health `json:"health"`
 	Reason   string         `json:"reason,omitempty"`
+	Role     balance.Role   `json:"role,omitempty"`
+	Term     uint64         `json:"term,omitempty"`
 	Admin    balance.Admin  `json:"admin"`
 	Weight   int            `json:"weight"`
 	Priority int            `json:"priority"`
@@ -127,6 +131,11 @@ func (h *Inheritance) restore(p *pool, now time.Duration) {
 	if h == nil {
 		return
 	}
+	if was := h.state.Pools[string(p.spec.Name)]; was.Primary != "" {
+		if ep := p.balance.ByAddress(was.Primary); ep != nil {
+			p.balance.Reappoint(ep, was.Term)
+		}
+	}
 	for _, e := range h.state.Pools[string(p.spec.Name)].Endpoints {
 		ep := p.balance.ByAddress(e.Address)
 		if ep == nil {
@@ -140,6 +149,7 @@ func (h *Inheritance) restore(p *pool, now time.Duration) {
 			}
 		}
 		if e.Health != balance.HealthUnknown {
+			p.balance.SetRole(ep, e.Role, e.Term, now)
 			p.balance.SetHealth(ep, e.Health, e.Reason, now)
 		}
 		p.balance.SetAdmin(ep, e.Admin, now)
@@ -156,8 +166,11 @@ func (n *Node) state() handover {
 		var hp handedPool
 		for _, e := range p.balance.Endpoints() {
 			s := e.Status(n.now())
+			if s.LastPrimary {
+				hp.Primary, hp.Term = s.Address, p.balance.Term()
+			}
 			hp.Endpoints = append(hp.Endpoints, handedEndpoint{
-				Address: s.Address, Health: s.Health, Reason: s.HealthReason, Admin: s.Admin, Weight: s.Weight,
+				Address: s.Address, Health: s.Health, Reason: s.HealthReason, Role: s.Role, Term: s.Term, Admin: s.Admin, Weight: s.Weight,
 				Priority: s.Priority, Limit: s.MaxRequests, RunTime: s.RunTime,
 			})
 		}

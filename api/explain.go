@@ -5,7 +5,7 @@ import "time"
 // A Question is a request that is not sent: where would it go?
 type Question struct {
 	Method   string  `json:"method"`
-	URL      string  `json:"url"` // http://host/path?query; a port chooses the listener
+	URL      string  `json:"url"` // http://host/path?query, tcp://host:port or udp://host:port; a port chooses the listener
 	Headers  []Field `json:"headers,omitempty"`
 	From     string  `json:"from,omitempty"`     // the client's address; "" is the machine itself
 	Listener string  `json:"listener,omitempty"` // its name, when the URL's port does not say

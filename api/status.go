@@ -32,6 +32,7 @@ type Listener struct {
 	Addresses      []string          `json:"addresses"`
 	Connections    int               `json:"connections"`     // open
 	MaxConnections int               `json:"max_connections"` // 0 is no limit
+	Pool           string            `json:"pool,omitempty"`  // of a listener that passes on by address
 	Accepted       uint64            `json:"accepted"`        // connections since the start
 	Refused        map[string]uint64 `json:"refused,omitempty"`
 	BadRequests    uint64            `json:"bad_requests"` // that were no valid HTTP
@@ -59,7 +60,9 @@ type Pool struct {
 	MaxRequests int        `json:"max_requests"` // 0 is no limit
 	Pending     int        `json:"pending"`      // in the queue
 	MaxPending  int        `json:"max_pending"`
-	Rejected    uint64     `json:"rejected"` // answered with 503 for want of an endpoint, since the start
+	Rejected    uint64     `json:"rejected"`          // answered with 503 for want of an endpoint, since the start
+	Role        string     `json:"role,omitempty"`    // that endpoints must have: primary, replica or any
+	Dropped     uint64     `json:"dropped,omitempty"` // datagrams that could not be passed on, since the start
 	Endpoints   []Endpoint `json:"endpoints"`
 }
 
@@ -74,6 +77,7 @@ type Endpoint struct {
 	Health      string    `json:"health"`                // up, down or unknown
 	HealthSays  string    `json:"health_says,omitempty"` // the probe's own words
 	HealthSince time.Time `json:"health_since,omitzero"`
+	Role        string    `json:"role,omitempty"` // primary, replica or unknown, as the probe said
 	Admin       Admin     `json:"admin"`
 	AdminSince  time.Time `json:"admin_since,omitzero"`
 	// Outlier is what its answers to requests have led to: good, ejected or probation.
@@ -92,6 +96,11 @@ type Endpoint struct {
 
 	Statuses map[string]uint64 `json:"statuses"` // of its answers since the start, by class: 2xx
 	Failures map[string]uint64 `json:"failures"` // attempts without an answer, by kind: connect, reset, ...
+
+	// Of what is passed on by address, since the start.
+	Sessions uint64 `json:"sessions,omitempty"`
+	BytesIn  uint64 `json:"bytes_in,omitempty"`  // to the endpoint
+	BytesOut uint64 `json:"bytes_out,omitempty"` // from it
 }
 
 // Admin is what the administrator wants of an endpoint.

@@ -98,7 +98,7 @@ func (a *Admin) validate(c *checker, path string) {
 		key     string
 		address Address
 	}{{"address", a.Address}, {"metrics", a.Metrics}} {
-		if other := c.config.firstListenerAt(listener.address, ""); other != "" && !listener.address.IsZero() {
+		if other := c.config.firstListenerAt(ProtocolTCP, listener.address, ""); other != "" && !listener.address.IsZero() {
 			c.fail(join(path, listener.key), listener.address.String()+" is taken already by "+other, "choose another port")
 		}
 	}

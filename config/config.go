@@ -192,7 +192,11 @@ func (c *Config) fill() {
 		c.Listeners[i].fill()
 	}
 	for i := range c.Pools {
-		c.Pools[i].fill()
+		p := &c.Pools[i]
+		if p.Health.Probe == (Probe{}) && c.onlyDatagrams(p.Name) {
+			p.Health.Probe.UDP = &UDPProbe{}
+		}
+		p.fill()
 	}
 }
 

@@ -250,7 +250,7 @@ func describe(name string) string {
 	case "Health.Port":
 		return "Probe this port rather than the endpoint's own. 0 is the endpoint's own."
 	case "Health.Probe":
-		return "What a probe is. The default is a TCP connection."
+		return "What a probe is. The default is a TCP connection, or for a pool that only listeners of udp use, a datagram."
 	case "Health.Rise":
 		return "Successful probes in a row that take it in again."
 	case "Health.Timeout":
@@ -299,6 +299,8 @@ func describe(name string) string {
 		return "The request line, and any one header line; more is answered with 414 or 431. 8 KiB is what every server in use accepts (RFC 9110 §4.1 asks for 8000 at least)."
 	case "Listener":
 		return "Listener is one front door."
+	case "Listener.AcceptProxy":
+		return "With protocol tcp or udp: every connection, or datagram, begins with a PROXY header (version 1 or 2) that says who the client is. Only trusted_proxies may connect."
 	case "Listener.Access":
 		return "Who may connect."
 	case "Listener.AccessLog":
@@ -312,13 +314,13 @@ func describe(name string) string {
 	case "Listener.Limits":
 		return "What a request may be at most."
 	case "Listener.MaxConnections":
-		return "Connections open at a time, of all clients; more wait in the kernel until one ends. The default keeps a flood from using up the process's file descriptors; 0 is no limit."
+		return "Connections open at a time, of all clients; more wait in the kernel until one ends. The default keeps a flood from using up the process's file descriptors; 0 is no limit. With protocol udp it is clients, and the oldest who was never answered makes room for a new one."
 	case "Listener.MaxConnectionsPerSource":
 		return "Connections open at a time from one source address; more are closed at once. There is no limit (0) by default, because behind one address may stand a whole office, or a proxy."
 	case "Listener.Name":
 		return "The listener's name, in logs, metrics and commands."
 	case "Listener.Pool":
-		return "The pool for every request: short for a single route without a match."
+		return "The pool for every request: short for a single route without a match. With protocol tcp or udp, the pool for everything."
 	case "Listener.Protocol":
 		return "What clients speak here."
 	case "Listener.RequestID":
@@ -330,7 +332,7 @@ func describe(name string) string {
 	case "Listener.Timeouts":
 		return "How long clients may take."
 	case "Listener.TrustedProxies":
-		return "Proxies in front of Trivet whose X-Forwarded-* and Forwarded headers are believed. The headers of all others are thrown away, since anybody can write them."
+		return "Proxies in front of Trivet whose X-Forwarded-* and Forwarded headers are believed. The headers of all others are thrown away, since anybody can write them. With accept_proxy, those whose PROXY header is believed."
 	case "Listener.Underscores":
 		return "What becomes of header names with an underscore. Many applications can't tell X_User from X-User, so a client could pass a header that a route removes; that is why the default drops them, as nginx does."
 	case "ListenerTimeouts":
@@ -381,6 +383,24 @@ func describe(name string) string {
 		return "Query parameters, in the same ways."
 	case "Match.Source":
 		return "The client's address."
+	case "MySQLProbe":
+		return "MySQLProbe asks a MySQL or MariaDB server. With a user it also learns whether the server takes writes (read_only is off), which needs no more than the right to log in. A member of a Galera cluster is healthy while it is in step with the others."
+	case "MySQLProbe.MaxLag":
+		return "How far a replica may be behind (Seconds_Behind_Source); one further behind, or that does not replicate, is not healthy. It needs the privilege REPLICATION CLIENT (MariaDB: REPLICA MONITOR). 0 is any time."
+	case "MySQLProbe.Password":
+		return "Its password."
+	case "MySQLProbe.TLS":
+		return "Speak TLS, and take no for an error. Without, a password for caching_sha2_password goes out encrypted by a key that anybody in between could have put there."
+	case "MySQLProbe.User":
+		return "Log in as this user. Without one, a server is healthy if it goes as far as to refuse a stranger."
+	case "OnDown=auto":
+		return "kill with role: primary, and of udp; else keep"
+	case "OnDown=drain":
+		return "they go on for drain_timeout"
+	case "OnDown=keep":
+		return "they go on as long as they can"
+	case "OnDown=kill":
+		return "they are cut at once: clients come again, and reach another endpoint. A session of udp moves by itself."
 	case "Outlier":
 		return "Outlier takes out endpoints whose answers to real requests are bad (5xx, resets, timeouts). The defaults work with two to five endpoints and a few requests a second. The last endpoint is never taken out."
 	case "Outlier.BaseEjection":
@@ -420,7 +440,7 @@ func describe(name string) string {
 	case "Pool.Endpoints":
 		return "The servers."
 	case "Pool.Hash":
-		return "What the hashing algorithms (ip_hash, maglev, ring_hash) hash, and how."
+		return "What the hashing algorithms (ip_hash, maglev, ring_hash) hash, and how. By address, only the client's is there to hash."
 	case "Pool.Health":
 		return "How endpoints are probed. TCP connections are tried by default; ask your application instead by an http probe."
 	case "Pool.Hold":
@@ -429,12 +449,20 @@ func describe(name string) string {
 		return "Connections to one endpoint that each event loop keeps open without a request. A kept connection costs a few kilobytes, a new one a round trip."
 	case "Pool.Name":
 		return "The pool's name, in routes, logs, metrics and commands."
+	case "Pool.OnDown":
+		return "What becomes of sessions of tcp and udp whose endpoint is down, was removed, is in maintenance or has lost its role."
 	case "Pool.Outlier":
 		return "Take out endpoints whose answers to real requests are bad, without waiting for a probe."
 	case "Pool.PanicThreshold":
 		return "When less of the pool than this is healthy, all of it is used: in a large pool the few that are left would drown, and probes that fail everywhere are more often wrong than right. The default, 0%, is when none is healthy: in a pool of three, half would send two of three requests to servers that are known to be down."
+	case "Pool.ProxyProtocol":
+		return "The PROXY header that endpoints get before connections of tcp and datagrams of udp."
 	case "Pool.Queue":
 		return "Where requests wait while every endpoint has as many as it may take."
+	case "Pool.Replies":
+		return "Of udp: the datagrams that answer one of a client's. After the last, the session ends, and an endpoint that sends none is held to have failed: 1 for DNS, say. 0 is not known."
+	case "Pool.Role":
+		return "Which endpoints get anything at all."
 	case "Pool.Shed":
 		return "Refuse the least important requests when the pool is in trouble. It is off unless this is written."
 	case "Pool.SlowStart":
@@ -450,23 +478,43 @@ func describe(name string) string {
 	case "PoolTimeouts.FirstByte":
 		return "From the request's last byte to the first byte of the response."
 	case "PoolTimeouts.Idle":
-		return "Without a byte of the response from the endpoint, or of the request taken by it."
+		return "Without a byte of the response from the endpoint, or of the request taken by it. Of udp: without a datagram either way; then the client is forgotten."
 	case "PoolTimeouts.Keepalive":
 		return "Without a request on a kept connection. It must be less than what the server itself keeps, or requests run into a connection that it just closed. Node.js, Apache httpd and uvicorn close after 5s, so the default is less than that."
 	case "PoolTimeouts.Tunnel":
-		return "Without a byte either way on an upgraded connection (WebSocket). Applications ping more often than the default."
+		return "Without a byte either way on an upgraded connection (WebSocket), or one of tcp. Applications ping more often than the default, and connection pools of databases close before it."
 	case "Position":
 		return "A Position is where something stands in the file."
+	case "PostgresProbe":
+		return "PostgresProbe asks a PostgreSQL server. With a user it also learns whether the server is the primary, which needs no more than the right to log in."
+	case "PostgresProbe.Database":
+		return "The database to connect to."
+	case "PostgresProbe.MaxLag":
+		return "How far a standby may be behind; one further behind is not healthy. It is the time since the last transaction that it has replayed, while there are others that it has not. 0 is any time."
+	case "PostgresProbe.Password":
+		return "Its password."
+	case "PostgresProbe.TLS":
+		return "Speak TLS, and take no for an error."
+	case "PostgresProbe.User":
+		return "Log in as this user. Without one, a server is healthy if it goes as far as to ask who is there."
 	case "Probe":
-		return "Probe is one way to ask an endpoint how it is: exactly one of http, tcp, grpc and exec."
+		return "Probe is one way to ask an endpoint how it is: exactly one of http, tcp, udp, grpc, postgres, mysql, redis and exec."
 	case "Probe.Exec":
 		return "A command of this machine; exit status 0 is healthy."
 	case "Probe.GRPC":
 		return "A gRPC health check (grpc.health.v1)."
 	case "Probe.HTTP":
 		return "An HTTP request."
+	case "Probe.MySQL":
+		return "A MySQL or MariaDB server."
+	case "Probe.Postgres":
+		return "A PostgreSQL server."
+	case "Probe.Redis":
+		return "A Redis server."
 	case "Probe.TCP":
 		return "A TCP connection."
+	case "Probe.UDP":
+		return "A datagram."
 	case "ProbeHeader":
 		return "ProbeHeader is a header of a probe."
 	case "ProbeHeader.Name":
@@ -485,6 +533,16 @@ func describe(name string) string {
 		return "HTTP/1.1 and HTTP/2 in plain text"
 	case "Protocol=https":
 		return "HTTP/1.1 and HTTP/2 under TLS"
+	case "Protocol=tcp":
+		return "any protocol over TCP: connections are passed on by address"
+	case "Protocol=udp":
+		return "any protocol over UDP: each client's datagrams go to one endpoint"
+	case "ProxyProtocol=off":
+		return "none"
+	case "ProxyProtocol=v1":
+		return "a line of text"
+	case "ProxyProtocol=v2":
+		return "binary; of udp, before each datagram"
 	case "Queue":
 		return "Queue is where requests wait while every endpoint has as many as it may take."
 	case "Queue.Limit":
@@ -517,6 +575,16 @@ func describe(name string) string {
 		return "How long it holds, and whether the method stays. The default is temporary, so that a mistake is not remembered by browsers: 301 and 308 are for good, 307 and 308 keep the method."
 	case "Redirect.To":
 		return "The whole URL, such as https://www.example.com/new, or a path."
+	case "RedisProbe":
+		return "RedisProbe asks a Redis server, or what speaks its protocol, for a PONG and for its role."
+	case "RedisProbe.MaxLag":
+		return "How long ago a replica may have heard from its primary; one that has lost it is not healthy. 0 is any time."
+	case "RedisProbe.Password":
+		return "The password, if the server wants one."
+	case "RedisProbe.TLS":
+		return "Speak TLS."
+	case "RedisProbe.User":
+		return "Log in as this user; servers before Redis 6 have none."
 	case "Regexp":
 		return "Regexp is a compiled regular expression. The zero Regexp is none."
 	case "RequestID":
@@ -557,6 +625,12 @@ func describe(name string) string {
 		return "What to put there; $1 or ${name} stand for the groups of the expression."
 	case "Rewrite.StripPrefix":
 		return "Take this off the path's beginning. /api takes /api/x to /x and /api to /."
+	case "Role=any":
+		return "whatever they are"
+	case "Role=primary":
+		return "the one that takes writes; never more than one, also when two say that they are it"
+	case "Role=replica":
+		return "those that follow a primary"
 	case "Route":
 		return "Route says where the requests that match go, and under which conditions. It has exactly one of pool, split, redirect and respond."
 	case "Route.Access":
@@ -663,6 +737,14 @@ func describe(name string) string {
 		return "RFC 5246"
 	case "TLSVersion=1.3":
 		return "RFC 8446"
+	case "UDPProbe":
+		return "UDPProbe is a datagram, and an answer if one is wanted. Without, an endpoint is healthy unless its host says that nobody listens there."
+	case "UDPProbe.Expect":
+		return "An expression that a datagram sent back must match. Bytes that are no text are written as \\xff."
+	case "UDPProbe.Send":
+		return "Send this text."
+	case "UDPProbe.SendHex":
+		return "Send these bytes, in hexadecimal digits; blanks between them do not count."
 	case "Underscores=drop":
 		return "the header is removed"
 	case "Underscores=pass":

@@ -10,7 +10,7 @@ import (
 type Health struct {
 	// Do not probe: every endpoint counts as healthy until requests to it fail.
 	Off bool `yaml:"off" default:"false" scalar:"off"`
-	// What a probe is. The default is a TCP connection.
+	// What a probe is. The default is a TCP connection, or for a pool that only listeners of udp use, a datagram.
 	Probe Probe `yaml:"probe" aka:"check type"`
 	// Time between probes of an endpoint whose state is settled. Each is moved by a tenth at random, so that probes of
 	// many endpoints do not fall together.
@@ -28,12 +28,20 @@ type Health struct {
 	Port int `yaml:"port" default:"0" min:"0" max:"65535"`
 }
 
-// Probe is one way to ask an endpoint how it is: exactly one of http, tcp, grpc and exec.
+// Probe is one way to ask an endpoint how it is: exactly one of http, tcp, udp, grpc, postgres, mysql, redis and exec.
 type Probe struct {
 	// An HTTP request.
 	HTTP *HTTPProbe `yaml:"http" aka:"httpchk httpGet https"`
 	// A TCP connection.
 	TCP *TCPProbe `yaml:"tcp" aka:"tcpSocket connect"`
+	// A datagram.
+	UDP *UDPProbe `yaml:"udp"`
+	// A PostgreSQL server.
+	Postgres *PostgresProbe `yaml:"postgres" aka:"postgresql pgsql pg"`
+	// A MySQL or MariaDB server.
+	MySQL *MySQLProbe `yaml:"mysql" aka:"mariadb galera"`
+	// A Redis server.
+	Redis *RedisProbe `yaml:"redis" aka:"valkey keydb"`
 	// A gRPC health check (grpc.health.v1).
 	GRPC *GRPCProbe `yaml:"grpc"`
 	// A command of this machine; exit status 0 is healthy.
@@ -100,7 +108,7 @@ type ProbeTLS struct {
 	Insecure bool `yaml:"insecure" default:"false" aka:"skip_verify insecure_skip_verify"`
 }
 
-// Kind is the name of the probe that is written: http, tcp, grpc or exec.
+// Kind is the name of the probe that is written: http, postgres, ...
 func (p *Probe) Kind() string {
 	switch {
 	case p.HTTP != nil:
@@ -109,6 +117,14 @@ func (p *Probe) Kind() string {
 		return "grpc"
 	case p.Exec != nil:
 		return "exec"
+	case p.UDP != nil:
+		return "udp"
+	case p.Postgres != nil:
+		return "postgres"
+	case p.MySQL != nil:
+		return "mysql"
+	case p.Redis != nil:
+		return "redis"
 	default:
 		return "tcp"
 	}
@@ -124,7 +140,7 @@ func (h *Health) fill() {
 func (h *Health) validate(c *checker, path string) {
 	c.offAlone(path, h.Off)
 	if c.has(join(path, "probe")) {
-		c.oneOf(join(path, "probe"), false, "http", "tcp", "grpc", "exec")
+		c.oneOf(join(path, "probe"), false, "http", "tcp", "udp", "grpc", "postgres", "mysql", "redis", "exec")
 	}
 	if h.FastInterval > h.Interval {
 		if c.has(join(path, "fast_interval")) {

@@ -20,7 +20,8 @@ type Listener struct {
 	TLS *TLS `yaml:"tls" aka:"ssl certificates"`
 	// Which requests go where; the first route that matches wins. A request that none matches is answered with 404.
 	Routes []Route `yaml:"routes" aka:"rules locations route"`
-	// The pool for every request: short for a single route without a match.
+	// The pool for every request: short for a single route without a match. With protocol tcp or udp, the pool for
+	// everything.
 	Pool Name `yaml:"pool" aka:"backend default_backend proxy_pass upstream"`
 
 	// Speak HTTP/2 too: with clients under TLS that ask for it, and with those in plain text that begin with it (gRPC
@@ -32,7 +33,8 @@ type Listener struct {
 	// How long clients may take.
 	Timeouts ListenerTimeouts `yaml:"timeouts" aka:"timeout"`
 	// Connections open at a time, of all clients; more wait in the kernel until one ends. The default keeps a flood from
-	// using up the process's file descriptors; 0 is no limit.
+	// using up the process's file descriptors; 0 is no limit. With protocol udp it is clients, and the oldest who was never
+	// answered makes room for a new one.
 	MaxConnections int `yaml:"max_connections" default:"65536" min:"0" aka:"maxconn"`
 	// Connections open at a time from one source address; more are closed at once. There is no limit (0) by default,
 	// because behind one address may stand a whole office, or a proxy.
@@ -41,8 +43,11 @@ type Listener struct {
 	Access Access `yaml:"access" aka:"acl allow deny"`
 
 	// Proxies in front of Trivet whose X-Forwarded-* and Forwarded headers are believed. The headers of all others are
-	// thrown away, since anybody can write them.
+	// thrown away, since anybody can write them. With accept_proxy, those whose PROXY header is believed.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" aka:"set_real_ip_from"`
+	// With protocol tcp or udp: every connection, or datagram, begins with a PROXY header (version 1 or 2) that says who the
+	// client is. Only trusted_proxies may connect.
+	AcceptProxy bool `yaml:"accept_proxy" default:"false" aka:"proxy_protocol accept_proxy_protocol"`
 	// What the endpoints are told about the client.
 	Forwarded Forwarded `yaml:"forwarded" aka:"forwardfor"`
 	// An id for each request, for finding it again in logs. There is none unless this is written.
@@ -61,10 +66,14 @@ type Protocol string
 const (
 	ProtocolHTTP  Protocol = "http"  // HTTP/1.1 and HTTP/2 in plain text
 	ProtocolHTTPS Protocol = "https" // HTTP/1.1 and HTTP/2 under TLS
+	ProtocolTCP   Protocol = "tcp"   // any protocol over TCP: connections are passed on by address
+	ProtocolUDP   Protocol = "udp"   // any protocol over UDP: each client's datagrams go to one endpoint
 )
 
 // Values is every protocol.
-func (Protocol) Values() []string { return []string{string(ProtocolHTTP), string(ProtocolHTTPS)} }
+func (Protocol) Values() []string {
+	return []string{string(ProtocolHTTP), string(ProtocolHTTPS), string(ProtocolTCP), string(ProtocolUDP)}
+}
 
 // Limits is what a request may be at most. A request beyond is refused before an endpoint hears of it.
 type Limits struct {
@@ -163,7 +172,7 @@ func (Underscores) Values() []string {
 
 // fill turns the shorthand pool into a route, and names routes.
 func (l *Listener) fill() {
-	if l.Pool != "" && len(l.Routes) == 0 {
+	if l.Pool != "" && len(l.Routes) == 0 && !l.Protocol.ByAddress() {
 		route := Route{}
 		newDecoder("").setDefaults(valueOf(&route))
 		route.Pool = l.Pool
@@ -175,7 +184,14 @@ func (l *Listener) fill() {
 }
 
 func (l *Listener) validate(c *checker, path string) {
-	c.oneOf(path, false, "routes", "pool")
+	if l.Protocol.ByAddress() {
+		l.validateByAddress(c, path)
+	} else {
+		c.oneOf(path, false, "routes", "pool")
+		if l.AcceptProxy {
+			c.failKey(join(path, "accept_proxy"), fmt.Sprintf("is for protocol tcp and udp, not %s", l.Protocol), "remove it: trusted_proxies say who the client is by X-Forwarded-For")
+		}
+	}
 	c.poolExists(join(path, "pool"), l.Pool)
 	l.validateAddresses(c, path)
 	l.validateRouteNames(c, path)
@@ -197,14 +213,15 @@ func (l *Listener) validateAddresses(c *checker, path string) {
 				c.fail(at, strconv.Quote(a.String())+" has a host name, and a listener needs an IP address", hint)
 			}
 		}
-		if other := c.config.firstListenerAt(a, at); other != "" {
+		if other := c.config.firstListenerAt(l.Protocol, a, at); other != "" {
 			c.fail(at, fmt.Sprintf("%s is taken already by %s", a, other), "choose another port, or put the routes into one listener")
 		}
 	}
 }
 
-// firstListenerAt finds an address equal to a that stands before the one at path; ports chosen by the kernel never clash.
-func (c *Config) firstListenerAt(a Address, path string) string {
+// firstListenerAt finds an address equal to a that stands before the one at path; ports chosen by the kernel never clash,
+// nor do those of UDP with others.
+func (c *Config) firstListenerAt(protocol Protocol, a Address, path string) string {
 	if a.Unix == "" && a.Port == 0 {
 		return ""
 	}
@@ -214,7 +231,7 @@ func (c *Config) firstListenerAt(a Address, path string) string {
 			if at == path {
 				return ""
 			}
-			if other == a {
+			if other == a && (l.Protocol == ProtocolUDP) == (protocol == ProtocolUDP) {
 				return "listeners." + string(l.Name)
 			}
 		}

@@ -14,8 +14,17 @@ type Pool struct {
 	Endpoints []Endpoint `yaml:"endpoints,required" aka:"servers server hosts targets backends nodes members"`
 	// Who gets the next request. The default needs no tuning: it gives less to whoever is slow, whatever the reason.
 	Balance Algorithm `yaml:"balance" default:"least_request" aka:"algorithm lb_policy policy strategy method"`
-	// What the hashing algorithms (ip_hash, maglev, ring_hash) hash, and how.
+	// What the hashing algorithms (ip_hash, maglev, ring_hash) hash, and how. By address, only the client's is there to hash.
 	Hash Hash `yaml:"hash"`
+	// Which endpoints get anything at all.
+	Role Role `yaml:"role" default:"any" aka:"target_session_attrs"`
+	// What becomes of sessions of tcp and udp whose endpoint is down, was removed, is in maintenance or has lost its role.
+	OnDown OnDown `yaml:"on_down" default:"auto" aka:"on_marked_down on_role_change"`
+	// The PROXY header that endpoints get before connections of tcp and datagrams of udp.
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol" default:"off" aka:"send_proxy"`
+	// Of udp: the datagrams that answer one of a client's. After the last, the session ends, and an endpoint that sends none is
+	// held to have failed: 1 for DNS, say. 0 is not known.
+	Replies int `yaml:"replies" default:"0" min:"0" max:"1000000" aka:"proxy_responses responses"`
 	// Keep a client on the endpoint that served it first, by a cookie. There is none unless this is written.
 	Affinity *Affinity `yaml:"affinity" aka:"sticky stickiness session_affinity cookie"`
 
@@ -117,9 +126,11 @@ type PoolTimeouts struct {
 	Connect time.Duration `yaml:"connect" default:"2s" aka:"proxy_connect_timeout dial"`
 	// From the request's last byte to the first byte of the response.
 	FirstByte time.Duration `yaml:"first_byte" default:"30s" aka:"proxy_read_timeout response_header server"`
-	// Without a byte of the response from the endpoint, or of the request taken by it.
+	// Without a byte of the response from the endpoint, or of the request taken by it. Of udp: without a datagram either way;
+	// then the client is forgotten.
 	Idle time.Duration `yaml:"idle" default:"60s" aka:"io read send"`
-	// Without a byte either way on an upgraded connection (WebSocket). Applications ping more often than the default.
+	// Without a byte either way on an upgraded connection (WebSocket), or one of tcp. Applications ping more often than the
+	// default, and connection pools of databases close before it.
 	Tunnel time.Duration `yaml:"tunnel" default:"1h" aka:"tunnel_idle websocket"`
 	// Without a request on a kept connection. It must be less than what the server itself keeps, or requests run into a
 	// connection that it just closed. Node.js, Apache httpd and uvicorn close after 5s, so the default is less than that.
@@ -144,6 +155,7 @@ func (p *Pool) validate(c *checker, path string) {
 		c.failKey(join(path, "endpoints"), "has no endpoint", "write at least one, as in endpoints: [10.0.0.11:8000]")
 	}
 	p.validateEndpoints(c, join(path, "endpoints"))
+	p.validateByAddress(c, path)
 	if t := p.Hash.TableSize; t > 0 && t < len(p.Endpoints) {
 		c.fail(join(path, "hash.table_size"), fmt.Sprintf("%d places are fewer than the %d endpoints", t, len(p.Endpoints)), "write at least 100 for each endpoint, or 0 to have it chosen")
 	}

@@ -179,7 +179,7 @@ func (o *outbox) cut(segment int, control []byte) {
 	h := unix.Cmsghdr{Level: unix.SOL_UDP, Type: udpSegment}
 	h.SetLen(unix.CmsgLen(2))
 	c = append(c, (*[unix.SizeofCmsghdr]byte)(unsafe.Pointer(&h))[:]...)
-	c = binary.NativeEndian.AppendUint16(c, uint16(segment))
+	binary.NativeEndian.PutUint16(o.controls[i][len(c):], uint16(segment))
 	o.msgs[i].Hdr.Control = &o.controls[i][0]
 	o.msgs[i].Hdr.SetControllen(len(control) + unix.CmsgSpace(2))
 }

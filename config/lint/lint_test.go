@@ -26,6 +26,7 @@ func load(t *testing.T, name string) *config.Config {
 
 // Beside each file under testdata stands what is found in it. Together they make every rule speak.
 func TestEveryRuleFindsWhatItIsFor(t *testing.T) {
+	t.Setenv("LINT_PASSWORD", "s3cret")
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files: %v", err)

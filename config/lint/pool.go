@@ -119,6 +119,9 @@ func servesHTTP(c *config.Config, pool config.Name) bool {
 }
 
 func leadsTo(l *config.Listener, pool config.Name) bool {
+	if l.Protocol.ByAddress() {
+		return l.Pool == pool
+	}
 	for _, r := range l.Routes {
 		for _, name := range r.Pools() {
 			if name == pool {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -69,6 +70,9 @@ func writeEndpoint(w io.Writer, p painter, x api.EndpointExplanation, now time.T
 	}
 	line("health", "%s%s%s", e.Health, since(e.HealthSince, now), colon(e.HealthSays))
 	line("admin", "%s%s", e.Admin, since(e.AdminSince, now))
+	if e.Role != "" && e.Role != "unknown" {
+		line("role", "%s", e.Role)
+	}
 	line("outlier", "%s%s", e.Outlier, until(e.EjectedUntil, now))
 	line("weight", "%d, of which %d %% count; priority %d", e.Weight, e.RampPercent, e.Priority)
 	limit := ""
@@ -77,6 +81,9 @@ func writeEndpoint(w io.Writer, p painter, x api.EndpointExplanation, now time.T
 	}
 	line("now", "%s%s in flight, %s, %s to the first byte", count(e.InFlight), limit, plural(e.Connections, "connection"), millis(e.Latency))
 	line("so far", "%s%s, %s%s without an answer", count(e.Answers())+" answers", breakdown(e.Statuses), count(total(e.Failures)), breakdown(e.Failures))
+	if e.Sessions > 0 {
+		line("by address", "%s, %s bytes to it and %s from it", plural(int(e.Sessions), "session"), count(e.BytesIn), count(e.BytesOut))
+	}
 	if e.StallAfter > 0 {
 		line("stall", "counts as hung after %s without an answer", millis(e.StallAfter))
 	}
@@ -143,8 +150,10 @@ func (e *env) explainRequestCommand(t *target) *cobra.Command {
 		Short: "Say where a request would go, and why; nothing is sent",
 		Long: `Request asks the running Trivet what it would do with a request: which listener and route take it,
 which endpoint of the pool would get it, and why not the others. Nothing is sent and nothing counted.
-The port of the URL chooses the listener; without one that fits, every listener is asked.`,
+The port of the URL chooses the listener; without one that fits, every listener is asked. Of listeners
+that pass on by address, ask for tcp://host:port or udp://host:port.`,
 		Example: `  trivet explain request GET http://shop.example.com/api/orders
+  trivet explain request CONNECT tcp://:5432 --from 192.0.2.7
   trivet explain request GET http://shop.example.com/ -H 'Cookie: srv=a1b2' --from 192.0.2.7`,
 		Args: exactly("METHOD", "URL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -184,9 +193,13 @@ The port of the URL chooses the listener; without one that fits, every listener 
 }
 
 func writeRequest(w io.Writer, p painter, x api.Explanation) {
-	fmt.Fprintf(w, "%s: %s%s from %s\n", p.paint(bold, "listener "+x.Listener), x.Host, x.Path, x.Source)
+	fmt.Fprintf(w, "%s: %s from %s\n", p.paint(bold, "listener "+x.Listener), cmp.Or(x.Host+x.Path, "a client"), x.Source)
 	if x.Refused != "" {
-		fmt.Fprintf(w, "  %s\n", p.paint(red, fmt.Sprintf("refused with %d: %s", x.Status, x.Refused)))
+		refused := "refused"
+		if x.Status > 0 {
+			refused += fmt.Sprintf(" with %d", x.Status)
+		}
+		fmt.Fprintf(w, "  %s\n", p.paint(red, refused+": "+x.Refused))
 		return
 	}
 	t := table{indent: "  "}
@@ -206,7 +219,10 @@ func writeRequest(w io.Writer, p painter, x api.Explanation) {
 	if x.Pool == "" {
 		return
 	}
-	fmt.Fprintf(w, "%s: asked for %s", p.paint(bold, "pool "+x.Pool), x.Target)
+	fmt.Fprint(w, p.paint(bold, "pool "+x.Pool))
+	if x.Target != "" {
+		fmt.Fprintf(w, ": asked for %s", x.Target)
+	}
 	if x.Affinity != "" {
 		fmt.Fprintf(w, "; the cookie names %s", x.Affinity)
 	}

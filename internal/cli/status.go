@@ -123,9 +123,17 @@ func writeListeners(w io.Writer, p painter, listeners []api.Listener) {
 		if l.MaxConnections > 0 && l.Connections >= l.MaxConnections {
 			connections.color = red
 		}
-		t.row(text(l.Name), text(strings.Join(l.Addresses, " ")), text(l.Protocol), connections, number(l.Accepted), number(refused), number(l.BadRequests))
+		t.row(text(l.Name), text(strings.Join(l.Addresses, " ")), text(protocolText(&l)), connections, number(l.Accepted), number(refused), number(l.BadRequests))
 	}
 	t.write(w, p)
+}
+
+// protocolText names what clients speak, and where it goes if nobody looks into it.
+func protocolText(l *api.Listener) string {
+	if l.Pool == "" {
+		return l.Protocol
+	}
+	return l.Protocol + " to " + l.Pool
 }
 
 func writeRoutes(w io.Writer, p painter, listeners []api.Listener) {
@@ -160,6 +168,9 @@ func writePool(w io.Writer, p painter, pool api.Pool) {
 	if pool.Rejected > 0 {
 		fmt.Fprintf(w, ", %s", p.paint(red, count(pool.Rejected)+" rejected"))
 	}
+	if pool.Dropped > 0 {
+		fmt.Fprintf(w, ", %s", p.paint(red, count(pool.Dropped)+" datagrams dropped"))
+	}
 	if pool.Panic {
 		fmt.Fprintf(w, ", %s", p.paint(red, "too few are available, so all are used"))
 	}
@@ -169,7 +180,7 @@ func writePool(w io.Writer, p painter, pool api.Pool) {
 	for i := range pool.Endpoints {
 		endpoint := &pool.Endpoints[i]
 		t.row(text(endpoint.Address), stateCell(endpoint), number(endpoint.Weight), number(endpoint.Priority), number(endpoint.InFlight),
-			number(endpoint.Answers()), number(endpoint.Failed()), cell{text: millis(endpoint.Latency), right: true}, cell{text: endpoint.Reason, color: dim})
+			number(endpoint.Answers()+endpoint.Sessions), number(endpoint.Failed()), cell{text: millis(endpoint.Latency), right: true}, cell{text: endpoint.Reason, color: dim})
 	}
 	t.write(w, p)
 }
@@ -185,11 +196,21 @@ func stateCell(e *api.Endpoint) cell {
 		return cell{text: "ejected", color: red}
 	case e.Outlier == "probation":
 		return cell{text: "probation", color: yellow}
+	case !e.Available && e.Health == "up":
+		return cell{text: roleOr(e, "waiting"), color: yellow}
 	case !e.Available:
 		return cell{text: "waiting", color: yellow}
 	case e.Health == "unknown":
 		return cell{text: "unprobed"}
 	default:
-		return cell{text: e.Health, color: green}
+		return cell{text: roleOr(e, e.Health), color: green}
 	}
+}
+
+// roleOr is the endpoint's role, or a word if it is not known.
+func roleOr(e *api.Endpoint, word string) string {
+	if e.Role == "" || e.Role == "unknown" {
+		return word
+	}
+	return e.Role
 }

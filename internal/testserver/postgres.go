@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -137,4 +138,12 @@ func (p *Postgres) Secure(t testing.TB, certFile, keyFile string) {
 	p.SQL(t, "alter system set ssl = on")
 	p.SQL(t, "select pg_reload_conf()")
 	p.Await(t, "show ssl", "on")
+}
+
+// Through returns a command that runs SQL by way of another address, which leads here.
+func (p *Postgres) Through(ctx context.Context, address, sql string) *exec.Cmd {
+	host, port, _ := net.SplitHostPort(address)
+	cmd := exec.CommandContext(ctx, p.bin+"/psql", "-h", host, "-p", port, "-U", p.User, "-d", "postgres", "-XAtqw", "-c", sql)
+	cmd.Env = append(os.Environ(), "PGPASSWORD="+p.Password, "PGCONNECT_TIMEOUT=20")
+	return cmd
 }

@@ -42,8 +42,8 @@ type Where struct {
 	Hook     string `json:"hook,omitempty"`
 }
 
-// String names the thing for people.
-func (w Where) String() string {
+// Text names the thing for people. (Were it String, events would print as that.)
+func (w Where) Text() string {
 	var parts []string
 	add := func(what, name string) {
 		if name != "" {

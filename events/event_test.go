@@ -136,7 +136,7 @@ func TestThingsAreNamedForPeople(t *testing.T) {
 		"listener web":               {Listener: "web"},
 		"hook pager":                 {Hook: "pager"},
 	} {
-		if got := w.String(); got != want {
+		if got := w.Text(); got != want {
 			t.Errorf("%+v is %q, want %q", w, got, want)
 		}
 	}

@@ -106,10 +106,6 @@ func (t *Tracker) begin(key Where, e *Event) *open {
 		return nil
 	}
 	o := &open{Incident: Incident{ID: e.ID, Where: e.Where, State: Open, Evidence: e.Evidence, Began: e.At, Detected: e.At}}
-	if !e.Since.IsZero() && e.Since.Before(e.At) {
-		o.Began = e.Since
-	}
-	o.ToDetect = Span(o.Detected.Sub(o.Began))
 	if t.open == nil {
 		t.open = map[Where]*open{}
 	}
@@ -120,6 +116,10 @@ func (t *Tracker) begin(key Where, e *Event) *open {
 // note adds an event to the incident.
 func (o *open) note(e *Event, f fault) {
 	o.Events++
+	if f != "" && !e.Since.IsZero() && e.Since.Before(o.Began) { // it may be learned later when it began
+		o.Began = e.Since
+		o.ToDetect = Span(o.Detected.Sub(o.Began))
+	}
 	if f != "" {
 		if !slices.Contains(o.Kinds, e.Kind) {
 			o.Kinds = append(o.Kinds, e.Kind)

@@ -79,7 +79,7 @@ func replay(t *testing.T, text string) string {
 }
 
 func show(i *Incident) string {
-	s := fmt.Sprintf("incident %d (%s) %s: %v, %d events, detected after %v", i.ID, i.Where, i.State, i.Kinds, i.Events, i.ToDetect)
+	s := fmt.Sprintf("incident %d (%s) %s: %v, %d events, detected after %v", i.ID, i.Text(), i.State, i.Kinds, i.Events, i.ToDetect)
 	if !i.Handled.IsZero() {
 		s += fmt.Sprintf(", handled after %v", i.Handled.Sub(i.Began))
 	}

@@ -26,6 +26,8 @@ const (
 	EndpointEjected     Kind = "endpoint.ejected"  // for what it made of requests
 	EndpointProbation   Kind = "endpoint.probation"
 	EndpointTrusted     Kind = "endpoint.trusted" // the probation is passed
+	EndpointRole        Kind = "endpoint.role"    // it has the one that the pool wants
+	EndpointUnfit       Kind = "endpoint.unfit"   // it has lost that
 	EndpointAdded       Kind = "endpoint.added"
 	EndpointRemoved     Kind = "endpoint.removed"
 	EndpointReady       Kind = "endpoint.ready" // the administrator's wishes
@@ -113,7 +115,7 @@ func (k Kind) meaning() meaning {
 		return meaning{closes: []fault{"process"}}
 	case ProcessStopped:
 		return meaning{closes: []fault{every}, withdraws: true}
-	case UpgradeFailed, ProcessRollFailed, EventsLost, HookFailed:
+	case EndpointUnfit, UpgradeFailed, ProcessRollFailed, EventsLost, HookFailed:
 		return meaning{level: Warn}
 	}
 	return meaning{level: Info}
@@ -131,7 +133,7 @@ func (k Kind) Level() Level {
 func Kinds() []Kind {
 	kinds := []Kind{
 		NodeStarted, NodeUpgraded, NodeStopping, UpgradeFailed, FilesExhausted, FilesFreed, ConfigReloaded, ConfigRejected,
-		EndpointDown, EndpointUp, EndpointUnprobed, EndpointEjected, EndpointProbation, EndpointTrusted, EndpointAdded,
+		EndpointDown, EndpointUp, EndpointUnprobed, EndpointEjected, EndpointProbation, EndpointTrusted, EndpointRole, EndpointUnfit, EndpointAdded,
 		EndpointRemoved, EndpointReady, EndpointDrain, EndpointMaintenance, EndpointWeight, PoolPanic, PoolPanicEnded,
 		PoolFull, PoolEased, ListenerFull, ListenerEased, ProcessStarted, ProcessReady, ProcessExited, ProcessHung,
 		ProcessLate, ProcessGaveUp, ProcessStopped, ProcessAdopted, ProcessRolling, ProcessRolled, ProcessRollFailed,

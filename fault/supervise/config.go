@@ -70,8 +70,8 @@ type State uint8
 const (
 	Starting State = iota // nothing yet
 	Serving
-	Down    // nothing: it has ended or hangs
-	Leaving // nothing new: it will be stopped
+	Down    // nothing: it has ended or hangs, and nobody wished it
+	Leaving // nothing new: it will be stopped, and perhaps Starting again
 	Gone    // the address is of no process any more
 )
 
@@ -79,9 +79,11 @@ func (s State) String() string {
 	return [...]string{"starting", "serving", "down", "leaving", "gone"}[s]
 }
 
-func (c *Config) check() error {
-	if c.Pool == "" || c.Traffic == nil || len(c.Keeper) == 0 {
-		return errors.New("supervise: a group needs a pool, a keeper and somebody who sends requests")
+// Check reports the first part of c that makes no sense, but for a missing
+// Traffic.
+func (c *Config) Check() error {
+	if c.Pool == "" || len(c.Keeper) == 0 {
+		return errors.New("supervise: a group needs a pool and a keeper")
 	}
 	if c.Policy.Replicas < 1 || c.Policy.StartTimeout <= 0 || c.Policy.DrainTimeout <= 0 {
 		return fmt.Errorf("supervise %s: replicas and timeouts are not all above zero", c.Pool)
@@ -93,6 +95,13 @@ func (c *Config) check() error {
 		return fmt.Errorf("supervise %s: %w", c.Pool, err)
 	}
 	return nil
+}
+
+func (c *Config) check() error {
+	if c.Traffic == nil {
+		return fmt.Errorf("supervise %s: nobody sends requests", c.Pool)
+	}
+	return c.Check()
 }
 
 func (c Config) withDefaults() Config {

@@ -14,7 +14,8 @@
 // holds the other end of the keeper's socket any more, all of it is ended. The
 // kernel ends the command should the keeper be killed. And the keeper survives an
 // upgrade, because its socket can be handed to another process: the command never
-// notices. See docs/decisions/0005.
+// notices. See
+// docs/decisions/0008-a-keeper-for-each-process.md.
 //
 // Nothing here is sent a signal that was not started here.
 package supervise

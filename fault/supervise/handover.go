@@ -39,6 +39,8 @@ type handInstance struct {
 	Started    time.Time `json:"started"`
 	PID        int       `json:"pid"`
 	State      State     `json:"state"`
+	Dead       bool      `json:"dead,omitempty"`
+	Wished     bool      `json:"wished,omitempty"`
 	Partial    [2][]byte `json:"partial"` // of lines
 }
 
@@ -66,7 +68,7 @@ func (g *Group) Freeze() (Handover, error) {
 	for _, in := range g.instances {
 		s.Instances = append(s.Instances, handInstance{
 			ID: in.id, Slot: in.slot, Generation: in.generation, Port: in.port, Token: in.token, Started: in.started,
-			PID: in.last().PID, State: in.state, Partial: [2][]byte{in.lines[0].partial, in.lines[1].partial},
+			PID: in.last().PID, State: in.state, Dead: in.dead, Wished: in.wished, Partial: [2][]byte{in.lines[0].partial, in.lines[1].partial},
 		})
 		fds, err := in.descriptors()
 		if err != nil {
@@ -160,7 +162,7 @@ func adopt(cfg Config, h Handover) (*Group, error) {
 	for i, hi := range s.Instances {
 		in := &instance{
 			id: hi.ID, slot: hi.Slot, generation: hi.Generation, port: hi.Port, token: hi.Token, started: hi.Started,
-			name: g.name(hi.Slot), state: hi.State, report: report{PID: hi.PID},
+			name: g.name(hi.Slot), state: hi.State, dead: hi.Dead, wished: hi.Wished, report: report{PID: hi.PID},
 		}
 		fds := h.FDs[i*descriptorsEach:]
 		conn, err := connOf(fds[0])

@@ -43,6 +43,8 @@ type instance struct {
 	// order.
 	placing sync.Mutex
 	state   State
+	dead    bool // nothing can make it serve any more
+	wished  bool // it is being stopped without a fault, so that it is down is no news
 
 	mu     sync.Mutex
 	paused bool
@@ -144,7 +146,7 @@ func (g *Group) start(p life.Process) {
 		err = in.launch(spec, &cfg)
 	}
 	if err != nil {
-		g.put(in, Down, err.Error())
+		g.dies(in, err.Error())
 		g.unseat(in)
 		g.exited(in, err.Error())
 		return
@@ -235,7 +237,7 @@ func (g *Group) heard(in *instance, r report) {
 	}
 	if r.Exited && !before.Exited {
 		in.cancel()
-		g.put(in, Down, "the process has ended: "+r.why())
+		g.dies(in, "the process has ended: "+r.why())
 	}
 }
 
@@ -252,7 +254,7 @@ func (g *Group) bury(in *instance, err error) {
 	if !r.Exited {
 		why = "its keeper was killed"
 		r.At = time.Now()
-		g.put(in, Down, why)
+		g.dies(in, why)
 		if n := sweep(in.token, r.Cgroup); n > 0 {
 			why += fmt.Sprintf(", and left %d processes", n)
 		}
@@ -285,13 +287,27 @@ func (g *Group) bury(in *instance, err error) {
 	g.exited(in, why)
 }
 
-// put tells Traffic how an instance stands. One that is down comes up no more.
+// put tells Traffic how an instance stands, unless it is dead.
 func (g *Group) put(in *instance, s State, reason string) {
 	in.placing.Lock()
 	defer in.placing.Unlock()
-	if in.state == Down && s != Down {
-		return
+	if !in.dead {
+		g.tell(in, s, reason)
 	}
+}
+
+// dies tells Traffic that an instance is gone, or about to be for a fault.
+func (g *Group) dies(in *instance, why string) {
+	in.placing.Lock()
+	defer in.placing.Unlock()
+	in.dead = true
+	if !in.wished {
+		g.tell(in, Down, why)
+	}
+}
+
+// tell is the one way to Traffic. The caller holds placing.
+func (g *Group) tell(in *instance, s State, reason string) {
 	in.state = s
 	g.cfg.Traffic.Put(Standing{Process: in.name, Address: in.address(), State: s, Reason: reason})
 }

@@ -16,6 +16,7 @@ type Status struct {
 	PID      int    // 0 is none
 	Address  string // where it answers, or answered last; "" is nowhere
 	Version  int    // counts the rolls, from 1
+	Wanted   int    // the version that it shall be; another one after a roll that has failed
 	Started  time.Time
 	Since    time.Time // the state is that; zero is not known
 	Next     time.Time // when it starts again; zero is not at all
@@ -37,6 +38,13 @@ func (g *Group) Status() (all []Status, rolling bool) {
 	return all, rolling
 }
 
+// Size is how many places there are.
+func (g *Group) Size() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.life.Slots())
+}
+
 // Failed reports how many places were given up.
 func (g *Group) Failed() int {
 	g.mu.Lock()
@@ -46,7 +54,8 @@ func (g *Group) Failed() int {
 
 // status is that of one slot. The caller holds mu.
 func (g *Group) status(s *life.Slot) Status {
-	st := Status{Name: g.name(s.Index), Replica: s.Index, Version: s.Generation + 1, Restarts: s.Restarts, LastExit: s.LastExit}
+	wanted, _ := g.life.Generation()
+	st := Status{Name: g.name(s.Index), Replica: s.Index, Version: s.Generation + 1, Wanted: wanted + 1, Restarts: s.Restarts, LastExit: s.LastExit}
 	if port := g.seats[s.Index].port; port != 0 {
 		st.Address = addressOf(port)
 	}

@@ -103,11 +103,22 @@ func (g *Group) stop(p life.Process, why string) {
 		g.mu.Unlock()
 		g.cfg.Event(e)
 	}
-	g.put(in, Down, "the process is being stopped")
+	if why != "" {
+		g.dies(in, why)
+	} else {
+		g.leaves(in)
+	}
 	g.mu.Lock()
 	o := order{Do: "stop", Signal: int(g.cfg.Spec.StopSignal), Grace: g.cfg.Spec.StopTimeout}
 	g.mu.Unlock()
 	_ = send(in.conn, o) // a keeper that is gone has ended it
+}
+
+// leaves notes that an instance ends as it was wished.
+func (g *Group) leaves(in *instance) {
+	in.placing.Lock()
+	defer in.placing.Unlock()
+	in.wished = true
 }
 
 // newAsker makes the prober that asks whether processes are alive. Without a

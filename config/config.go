@@ -28,6 +28,10 @@ type Config struct {
 	Listeners []Listener `yaml:"listeners" aka:"frontends frontend listener servers entrypoints"`
 	// The servers behind: sets of endpoints that serve the same thing, and how they are kept healthy.
 	Pools []Pool `yaml:"pools" aka:"backends backend upstreams upstream clusters services pool"`
+	// What is remembered over restarts.
+	State State `yaml:"state" aka:"storage persistence data"`
+	// Whom to tell what happens.
+	Hooks []Hook `yaml:"hooks" aka:"hook webhooks notifications alerts notify"`
 	// How this process is watched and steered while it runs.
 	Admin Admin `yaml:"admin" aka:"api control stats"`
 	// What Trivet says about itself. Requests are logged by access_log of a listener.

@@ -139,6 +139,8 @@ func describe(name string) string {
 		return "How this process is watched and steered while it runs."
 	case "Config.DrainTimeout":
 		return "How long a process that stops (or hands over to a new one) lets requests in flight end before it cuts them. The default is what most services stop within, and below systemd's 90 seconds."
+	case "Config.Hooks":
+		return "Whom to tell what happens."
 	case "Config.Listeners":
 		return "The front doors: where clients connect, and which pool serves what they ask for."
 	case "Config.Log":
@@ -147,20 +149,30 @@ func describe(name string) string {
 		return "How many event loops carry the traffic. The default 0 is one for each processor that the process may use: more would only share them."
 	case "Config.Pools":
 		return "The servers behind: sets of endpoints that serve the same thing, and how they are kept healthy."
+	case "Config.State":
+		return "What is remembered over restarts."
 	case "Config.Watch":
 		return "Load the file again when it changes. A file that is not valid changes nothing and is reported in the log."
 	case "Endpoint":
-		return "Endpoint is one server."
+		return "Endpoint is one server, or a command that runs as several: either address or run."
 	case "Endpoint.Address":
 		return "Where it answers. A name is resolved when the configuration is loaded."
 	case "Endpoint.MaxRequests":
 		return "Requests in flight to it; more wait in the queue. The default, 0, is the pool's endpoint_max_requests."
 	case "Endpoint.Priority":
 		return "Endpoints with priority 1 take what those with priority 0 can't, as too many of them are out (more than 28 in 100), and so on."
+	case "Endpoint.Run":
+		return "A command of this machine that answers: Trivet keeps it running. The other settings are for each of its processes. A pool has one at most; to try another version beside it, split requests over two pools."
 	case "Endpoint.Weight":
 		return "Its part of the requests, relative to the others. To send it none, drain it, or remove it."
 	case "Error":
 		return "Error is one thing wrong in a file, with where it stands and what to write instead."
+	case "EventLevel=error":
+		return "faults that need somebody"
+	case "EventLevel=info":
+		return "everything"
+	case "EventLevel=warn":
+		return "faults that are being handled"
 	case "ExecProbe":
 		return "ExecProbe runs a command. It gets TRIVET_ENDPOINT, TRIVET_HOST, TRIVET_PORT and TRIVET_POOL in its environment, and no shell."
 	case "ExecProbe.Command":
@@ -263,6 +275,26 @@ func describe(name string) string {
 		return "How much of the traffic may be second attempts, so that a service that has become slow does not get twice the load."
 	case "Hedge.Delay":
 		return "A fixed time instead of a learned one. The default, 0, is to learn it."
+	case "Hook":
+		return "Hook tells another program what happens: by a webhook or by a command. It gets JSON: `{\"node\": ..., \"event\": {...}, \"incident\": {...}}`, as [the control API](api.md#events) writes them. An event may come twice, and in the order of its hook."
+	case "Hook.Attempts":
+		return "How often it is tried before it is given up: by default 8 times for a webhook, over about two minutes, and once for a command."
+	case "Hook.Command":
+		return "Start this program, without a shell: the JSON is on its standard input, and the main facts are in its environment as TRIVET_EVENT, TRIVET_EVENT_ID, TRIVET_LEVEL, TRIVET_POOL, TRIVET_ENDPOINT, TRIVET_PROCESS, TRIVET_LISTENER, TRIVET_EVIDENCE, TRIVET_INCIDENT and TRIVET_INCIDENT_STATE."
+	case "Hook.Concurrency":
+		return "How many may be under way at a time. 1 keeps their order."
+	case "Hook.Events":
+		return "Tell of these only: `endpoint.down`, or all that begin alike: `process.*`. The kinds are listed with [the control API](api.md#events)."
+	case "Hook.Level":
+		return "Tell of what matters as much as this or more."
+	case "Hook.Name":
+		return "The hook's name, in logs, metrics and events."
+	case "Hook.Pool":
+		return "Tell of this pool only."
+	case "Hook.Timeout":
+		return "How long one attempt may take."
+	case "Hook.Webhook":
+		return "Post it to a URL."
 	case "Importance=critical":
 		return "users notice"
 	case "Importance=critical_plus":
@@ -347,6 +379,18 @@ func describe(name string) string {
 		return "The least rate of a request's body, in bytes, from its first byte on: it ends attacks that send a byte now and then. Every modem is faster than the default; 0/s is no limit."
 	case "ListenerTimeouts.WriteIdle":
 		return "Without the client taking a byte of the response."
+	case "Liveness":
+		return "Liveness is how a process that is ready is watched for hanging. It is not the pool's health: a process that is not well gets no requests, and is left alone; one that does not answer at all is ended and started again."
+	case "Liveness.Fall":
+		return "Questions in a row without an answer that make a hang: with the defaults that is after about 20s."
+	case "Liveness.Interval":
+		return "Time between questions."
+	case "Liveness.Off":
+		return "Do not watch: only the end of the process is noticed."
+	case "Liveness.Probe":
+		return "What is asked. The default is the pool's probe if that is http, and any answer counts; with another probe nobody is asked."
+	case "Liveness.Timeout":
+		return "How long an answer may take. A process that is only busy must not be taken for one that hangs."
 	case "Log":
 		return "Log is what Trivet says about itself, on stderr."
 	case "Log.Format":
@@ -601,6 +645,24 @@ func describe(name string) string {
 		return "Headers. Content-Type is text/plain unless it is written here."
 	case "Respond.Status":
 		return "The status."
+	case "Restart":
+		return "Restart is what is done when a process ends by itself, whatever its exit status: it is started again after a pause. The pause doubles each time, and is the first one again after the process was ready for as long as the longest."
+	case "Restart.Backoff":
+		return "The first pause. A tenth is added at random, so that processes that died together do not come back in step."
+	case "Restart.BackoffMax":
+		return "The longest pause."
+	case "Restart.Limit":
+		return "After this many restarts of a process within the time below it is given up, the pool is marked as failed and an event says so, until `trivet process restart` or another command in the file. With the other defaults that is after about six minutes of failing without a break: a database that is restarted does not take the application down for good."
+	case "Restart.Off":
+		return "Do not start it again."
+	case "Restart.Within":
+		return "The time that limit is for."
+	case "Retention":
+		return "Retention is how long things are remembered: until one of the limits is met."
+	case "Retention.Age":
+		return "No longer than this. The default is a quarter of a year, for reports."
+	case "Retention.Events":
+		return "No more events than this: the default is some tens of megabytes."
 	case "Retry":
 		return "Retry says when a failed request is tried again, on another endpoint. A request is only tried again when that is safe: nothing of it was sent, or its method is idempotent (RFC 9110 §9.2.2), and nothing of the response reached the client."
 	case "Retry.Attempts":
@@ -675,6 +737,44 @@ func describe(name string) string {
 		return "The whole request, from its header to the last byte of the response, with all tries. There is none (0) by default: downloads and event streams may rightly take hours, and first_byte_timeout and the idle timeouts end what hangs."
 	case "Route.Upgrade":
 		return "Protocols that a client may upgrade to. Everything else, h2c above all, would pass by the rules of this file, so only what is named is let through; WebSocket is by default."
+	case "Run":
+		return "Run is a command that Trivet keeps running: it starts it in as many processes as there are replicas, gives each a free port on loopback, sends requests when it is ready, starts it again when it ends or hangs, and replaces the processes one by one when the command changes. The command must stay in the foreground, and listen on 127.0.0.1 at the port that it is told: in its arguments by `{{.Port}}` or `{{.Address}}`, or by $PORT."
+	case "Run.Command":
+		return "The program and its arguments. `{{.Port}}`, `{{.Address}}`, `{{.Replica}}` (from 0) and `{{.Pool}}` are replaced. No shell is involved. A program without a slash is looked for in $PATH, a relative one from dir."
+	case "Run.Dir":
+		return "The folder that it runs in. The default is that of the configuration file."
+	case "Run.Env":
+		return "Variables of its environment, besides Trivet's own; the same words are replaced in the values as in the command. PORT, TRIVET_ADDRESS, TRIVET_REPLICA and TRIVET_POOL are there already."
+	case "Run.Liveness":
+		return "How a process that is ready is watched for hanging."
+	case "Run.Output":
+		return "What becomes of what it writes."
+	case "Run.Replicas":
+		return "How many processes. Two or more keep answering while one is started again."
+	case "Run.Restart":
+		return "What is done when a process ends by itself."
+	case "Run.StartTimeout":
+		return "How long a process may take until it is ready: until it passes the pool's probe. One that takes longer is ended and started again."
+	case "Run.StopSignal":
+		return "The signal that asks it to end. Requests in flight have been answered by then."
+	case "Run.StopTimeout":
+		return "How long a process may take to end after it was asked to, before it is killed."
+	case "Run.User":
+		return "The user that it runs as, and his groups. Only root may start processes as somebody else."
+	case "RunOutput":
+		return "RunOutput is what becomes of what processes write to stdout and stderr: each line goes to Trivet's log."
+	case "RunOutput.MaxLine":
+		return "The longest line; the rest of a longer one is dropped."
+	case "RunOutput.Off":
+		return "Drop it."
+	case "RunOutput.Rate":
+		return "How many lines a second of each process; more are dropped and counted."
+	case "RunVariable":
+		return "RunVariable is a variable of the environment."
+	case "RunVariable.Name":
+		return "The variable's name."
+	case "RunVariable.Value":
+		return "Its value."
 	case "SameSite=lax":
 		return "with links from other sites"
 	case "SameSite=none":
@@ -711,8 +811,28 @@ func describe(name string) string {
 		return "Never."
 	case "Stall.Requests":
 		return "Requests that must wait at once: one alone is a slow request."
+	case "State":
+		return "State is what Trivet remembers over restarts: events and incidents, in an SQLite file."
+	case "State.Off":
+		return "Remember nothing."
+	case "State.Path":
+		return "The file. The default is state.db in the folder that systemd gives ($STATE_DIRECTORY); without one, nothing is remembered unless this is written. If the file can't be opened Trivet does not start; with the default it warns."
+	case "State.Retention":
+		return "How long things are remembered."
 	case "StatusRange":
 		return "StatusRange is HTTP status codes from Low to High, both included."
+	case "StopSignal=HUP":
+		return "for the few that end on it"
+	case "StopSignal=INT":
+		return "as from the keyboard"
+	case "StopSignal=QUIT":
+		return "gently, for nginx and PHP-FPM"
+	case "StopSignal=TERM":
+		return "what nearly every program means by it"
+	case "StopSignal=USR1":
+		return "gently, for some application servers"
+	case "StopSignal=USR2":
+		return "gently, for some application servers"
 	case "TCPProbe":
 		return "TCPProbe is a TCP connection, and a first exchange if wanted."
 	case "TCPProbe.Expect":
@@ -763,6 +883,18 @@ func describe(name string) string {
 		return "An expression that the value must match."
 	case "ValueMatch.Value":
 		return "The whole value, exactly. Of a header that stands in the request several times, one is enough."
+	case "Webhook":
+		return "Webhook posts JSON. A status from 200 to 299 is success. 408, 425, 429, all from 500 on, and no answer are tried again after a pause that doubles; any other status is not."
+	case "Webhook.Headers":
+		return "More headers."
+	case "Webhook.SigningKey":
+		return "A secret to sign the body with: the header X-Trivet-Signature-256 is `sha256=` and the HMAC-SHA256 in hexadecimal digits."
+	case "Webhook.Token":
+		return "A secret to show, as Authorization: Bearer ...."
+	case "Webhook.TokenHeader":
+		return "The header that shows it instead, without the word Bearer."
+	case "Webhook.URL":
+		return "Where to. A URL that is a secret can come from the environment: `${NAME}`."
 	case "XForwarded=append":
 		return "added to what a trusted proxy sent, and replaced when anyone else did"
 	case "XForwarded=off":
@@ -783,6 +915,8 @@ func describe(name string) string {
 		return "pair is one key and its value in a mapping."
 	case "place":
 		return "place is where something stands in the file: from 1, in characters."
+	case "runTemplate":
+		return "runTemplate is what the templates of a command may name; see supervise.Place."
 	case "scalarType":
 		return "scalarType is a Go type that is written as one word in the file."
 	case "shape":

@@ -65,10 +65,13 @@ type Pool struct {
 	EndpointMaxRequests int `yaml:"endpoint_max_requests" default:"0" min:"0" aka:"maxconn max_conns max_requests max_connections"`
 }
 
-// Endpoint is one server.
+// Endpoint is one server, or a command that runs as several: either address or run.
 type Endpoint struct {
 	// Where it answers. A name is resolved when the configuration is loaded.
-	Address Address `yaml:"address,required" scalar:"*" aka:"host url server target"`
+	Address Address `yaml:"address" scalar:"*" aka:"host url server target"`
+	// A command of this machine that answers: Trivet keeps it running. The other settings are for each of its processes. A pool has
+	// one at most; to try another version beside it, split requests over two pools.
+	Run *Run `yaml:"run" aka:"command process exec supervise"`
 	// Its part of the requests, relative to the others. To send it none, drain it, or remove it.
 	Weight int `yaml:"weight" default:"1" min:"1" max:"1000000"`
 	// Endpoints with priority 1 take what those with priority 0 can't, as too many of them are out (more than 28 in 100), and
@@ -156,28 +159,42 @@ func (p *Pool) validate(c *checker, path string) {
 	}
 	p.validateEndpoints(c, join(path, "endpoints"))
 	p.validateByAddress(c, path)
-	if t := p.Hash.TableSize; t > 0 && t < len(p.Endpoints) {
-		c.fail(join(path, "hash.table_size"), fmt.Sprintf("%d places are fewer than the %d endpoints", t, len(p.Endpoints)), "write at least 100 for each endpoint, or 0 to have it chosen")
+	if t := p.Hash.TableSize; t > 0 && t < p.Servers() {
+		c.fail(join(path, "hash.table_size"), fmt.Sprintf("%d places are fewer than the %d endpoints", t, p.Servers()), "write at least 100 for each endpoint, or 0 to have it chosen")
 	}
 	if c.has(join(path, "hash")) && !p.Balance.Hashes() {
 		c.failKey(join(path, "hash"), fmt.Sprintf("has no effect with balance: %s", p.Balance), "write balance: maglev, or remove it")
 	}
-	if most := 65535; len(p.Endpoints) > most {
-		c.failKey(join(path, "endpoints"), fmt.Sprintf("has %d endpoints, more than %d", len(p.Endpoints), most), "spread them over several pools with split")
+	if most := 65535; p.Servers() > most {
+		c.failKey(join(path, "endpoints"), fmt.Sprintf("has %d endpoints, more than %d", p.Servers(), most), "spread them over several pools with split")
 	}
 }
 
 func (p *Pool) validateEndpoints(c *checker, path string) {
 	addresses := map[Address]int{}
+	runs := 0
 	for i := range p.Endpoints {
 		e := &p.Endpoints[i]
 		at := path + "[" + strconv.Itoa(i) + "]"
-		if first, twice := addresses[e.Address]; twice && !e.Address.IsZero() {
+		if e.Run != nil {
+			if runs++; runs > 1 {
+				c.failKey(join(at, "run"), "is the second command of this pool", "give it a pool of its own, and split requests over the two")
+			}
+			if c.has(join(at, "address")) {
+				c.failKey(join(at, "run"), "address and run exclude each other", "keep one of the two: the processes get addresses of their own")
+			}
+			continue
+		}
+		if e.Address.IsZero() {
+			c.fail(at, "says neither where it answers nor what to run", `write an address as 10.0.0.11:8000, or run: {command: [./shop, --port, "{{.Port}}"]}`)
+			continue
+		}
+		if first, twice := addresses[e.Address]; twice {
 			c.fail(at, fmt.Sprintf("%s is an endpoint of this pool already: endpoints[%d]", e.Address, first), "remove one; give the other a weight")
 			continue
 		}
 		addresses[e.Address] = i
-		if a := e.Address; !a.IsZero() && a.Unix == "" && (a.Port == 0 || a.Host == "") {
+		if a := e.Address; a.Unix == "" && (a.Port == 0 || a.Host == "") {
 			c.fail(at, fmt.Sprintf("%s is no place to connect to", a), "write a host and a port, as in 10.0.0.11:8000")
 		}
 	}

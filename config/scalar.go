@@ -49,6 +49,8 @@ func scalarTypes() []scalarType {
 		scalar("log format", "`json`, `combined` (as Apache's), or a template with [variables](#variables) in braces: `{client_ip} {method} {uri} {status}`.", "string", "", ParseLogFormat, "json"),
 		scalar("log output", "`stdout`, `stderr`, or the path of a file, which is opened anew on SIGHUP.", "string", "", parseLogOutput, "stdout", "/var/log/trivet/access.log"),
 		scalar("file", "a path; a relative one begins from the directory of the configuration file.", "string", "", parseFilePath, "ca.pem"),
+		scalar("kind of event", "a kind such as `endpoint.down`, or the beginning of several and a star: `process.*`, `*`.", "string", `^[a-z_.]*\*?$`, parseEventPattern, "endpoint.down", "process.*"),
+		scalar("variable", "the name of a variable of the environment: letters, digits and `_`, not beginning with a digit.", "string", "^[A-Za-z_][A-Za-z0-9_]*$", parseVariableName, "DATABASE_URL"),
 		scalar("name", "letters, digits, `-`, `_` and `.`, beginning with a letter or a digit, at most 63 of them.", "string", "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", parseName, "web"),
 	}
 }
@@ -83,6 +85,8 @@ type (
 	LogOutput string
 	// FilePath is a file's path, made absolute.
 	FilePath string
+	// VariableName is the name of a variable of the environment.
+	VariableName string
 )
 
 // StatusRange is HTTP status codes from Low to High, both included.
@@ -128,4 +132,17 @@ func parseFilePath(text string) (FilePath, error) {
 		return "", wrong("is empty", "write a path")
 	}
 	return FilePath(text), nil
+}
+
+func parseVariableName(text string) (VariableName, error) {
+	for i, r := range text {
+		if r == '_' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || i > 0 && '0' <= r && r <= '9' {
+			continue
+		}
+		return "", wrong("is no name of a variable", "write letters, digits and _, as in DATABASE_URL")
+	}
+	if text == "" {
+		return "", wrong("is empty", "write a name, as in DATABASE_URL")
+	}
+	return VariableName(text), nil
 }

@@ -35,7 +35,11 @@ func each(c *config.Config, visit func(p *config.Pool, path string)) {
 
 func singleEndpoint(c *config.Config, report report) {
 	each(c, func(p *config.Pool, path string) {
-		if len(p.Endpoints) == 1 {
+		switch {
+		case p.Servers() != 1:
+		case p.Run() != nil:
+			report(path+".endpoints", fmt.Sprintf("pool %s has one process", p.Name), "replicas: 2, or more")
+		default:
 			report(path+".endpoints", fmt.Sprintf("pool %s has one endpoint", p.Name), fmt.Sprintf("endpoints: [%s, another:%d]", p.Endpoints[0].Address, max(p.Endpoints[0].Address.Port, 1)))
 		}
 	})
@@ -43,7 +47,7 @@ func singleEndpoint(c *config.Config, report report) {
 
 func oneMachine(c *config.Config, report report) {
 	each(c, func(p *config.Pool, path string) {
-		if len(p.Endpoints) < 2 {
+		if p.Servers() < 2 {
 			return
 		}
 		for _, e := range p.Endpoints {
@@ -51,12 +55,12 @@ func oneMachine(c *config.Config, report report) {
 				return
 			}
 		}
-		report(path+".endpoints", fmt.Sprintf("all %d endpoints of pool %s are on %s", len(p.Endpoints), p.Name, machine(p.Endpoints[0].Address)), "an endpoint on a second machine")
+		report(path+".endpoints", fmt.Sprintf("all %d endpoints of pool %s are on %s", p.Servers(), p.Name, machine(p.Endpoints[0].Address)), "an endpoint on a second machine")
 	})
 }
 
 func machine(a config.Address) string {
-	if a.Unix != "" {
+	if a.Unix != "" || a.IsZero() { // a zero one is a command's
 		return "this machine"
 	}
 	return a.Host
@@ -77,10 +81,14 @@ func thinBackup(c *config.Config, report report) {
 	each(c, func(p *config.Pool, path string) {
 		first, behind := 0, 0
 		for _, e := range p.Endpoints {
+			weight := e.Weight
+			if e.Run != nil {
+				weight *= e.Run.Replicas
+			}
 			if e.Priority == 0 {
-				first += e.Weight
+				first += weight
 			} else {
-				behind += e.Weight
+				behind += weight
 			}
 		}
 		if behind > 0 && behind*2 < first {
@@ -207,9 +215,9 @@ func keepaliveTooLong(c *config.Config, report report) {
 
 func panicTooEarly(c *config.Config, report report) {
 	each(c, func(p *config.Pool, path string) {
-		n := float64(len(p.Endpoints))
+		n := float64(p.Servers())
 		if n > 1 && (n-1)/n < p.PanicThreshold.Fraction() {
-			report(path+".panic_threshold", fmt.Sprintf("with one of its %d endpoints down, pool %s uses all of them", len(p.Endpoints), p.Name), "panic_threshold: 0%")
+			report(path+".panic_threshold", fmt.Sprintf("with one of its %d endpoints down, pool %s uses all of them", p.Servers(), p.Name), "panic_threshold: 0%")
 		}
 	})
 }

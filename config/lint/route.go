@@ -55,8 +55,8 @@ func injectedFault(c *config.Config, report report) {
 func endpoints(c *config.Config, r *config.Route) int {
 	least := 0
 	for _, name := range r.Pools() {
-		if p := c.Pool(name); p != nil && (least == 0 || len(p.Endpoints) < least) {
-			least = len(p.Endpoints)
+		if p := c.Pool(name); p != nil && (least == 0 || p.Servers() < least) {
+			least = p.Servers()
 		}
 	}
 	return least

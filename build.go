@@ -10,6 +10,7 @@ import (
 	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/fault/probe"
+	"github.com/trivet-ha/trivet/fault/supervise"
 	"github.com/trivet-ha/trivet/internal/edge"
 )
 
@@ -20,6 +21,7 @@ type build struct {
 	pools     map[config.Name]*pool // those that stay and those that are new
 	addresses map[config.Name]map[string]string
 	checks    map[config.Name]probe.Check
+	runs      map[config.Name]*supervise.Config // of pools that have a command
 	policies  *policies
 	listeners []*edge.Listener
 	logs      map[logKey]*accessLog
@@ -31,7 +33,7 @@ func (n *Node) build(file *config.Config) (*build, error) {
 	b := &build{
 		n: n, file: file, pools: map[config.Name]*pool{},
 		addresses: map[config.Name]map[string]string{}, logs: map[logKey]*accessLog{}, rings: map[config.Name]*ring{},
-		checks: map[config.Name]probe.Check{}, policies: newPolicies(),
+		checks: map[config.Name]probe.Check{}, runs: map[config.Name]*supervise.Config{}, policies: newPolicies(),
 	}
 	if err := b.build(); err != nil {
 		b.discard()
@@ -69,22 +71,34 @@ func (b *build) buildPool(spec *config.Pool) (err error) {
 	if b.checks[spec.Name], err = buildCheck(&spec.Health.Probe, string(spec.Name)); err != nil {
 		return err
 	}
-	b.n.policies.guard(b.policies, spec)
-	cfg := b.n.balanceConfig(spec)
-	if p := b.n.pools[spec.Name]; p != nil {
-		b.pools[spec.Name] = p
-		return cfg.Check()
-	}
-	bp, err := balance.New(cfg, b.n.now())
-	if err != nil {
+	if err := b.buildRun(spec); err != nil {
 		return err
 	}
-	upstream := l7.NewUpstream(string(spec.Name), bp, nil, b.settings(spec))
-	b.pools[spec.Name] = &pool{
-		spec: spec, balance: bp, upstream: upstream,
-		sessions: l4.NewUpstream(string(spec.Name), bp, sessionSettings(spec, b.addresses[spec.Name], b.file.DrainTimeout)),
+	b.n.policies.guard(b.policies, spec)
+	p := b.n.pools[spec.Name]
+	if p != nil {
+		b.pools[spec.Name] = p
+		cfg := p.balanceConfig(spec)
+		return cfg.Check()
 	}
+	p = newPool(b.n, spec)
+	if p.balance, err = balance.New(p.balanceConfig(spec), b.n.now()); err != nil {
+		return err
+	}
+	p.upstream = l7.NewUpstream(p.name, p.balance, nil, b.settings(spec))
+	p.sessions = l4.NewUpstream(p.name, p.balance, sessionSettings(spec, b.addresses[spec.Name], b.file.DrainTimeout))
+	b.pools[spec.Name] = p
 	return nil
+}
+
+// buildRun makes what a pool needs to run its command.
+func (b *build) buildRun(spec *config.Pool) error {
+	cfg, err := b.runConfig(spec, b.checks[spec.Name])
+	if err != nil || cfg == nil {
+		return err
+	}
+	b.runs[spec.Name] = cfg
+	return cfg.Check()
 }
 
 // settings are what a pool's upstream gets.
@@ -116,11 +130,14 @@ func (n *Node) adopt(b *build) {
 		p := b.pools[spec.Name]
 		if n.pools[spec.Name] == nil {
 			n.pools[spec.Name] = p
+			if cfg := b.runs[spec.Name]; cfg != nil {
+				n.startProcesses(p, cfg)
+			}
 			n.inherit.restore(p, n.now())
 			n.startPool(p, b.checks[spec.Name])
 			continue
 		}
-		if err := p.balance.Update(n.balanceConfig(spec), n.now()); err != nil {
+		if err := p.balance.Update(p.balanceConfig(spec), n.now()); err != nil {
 			// Check has passed, so this cannot be; the pool goes on as it was.
 			n.log.Error("pool not changed", "pool", spec.Name, "error", err)
 			continue
@@ -129,6 +146,7 @@ func (n *Node) adopt(b *build) {
 		p.upstream.Configure(b.settings(spec))
 		p.sessions.Configure(sessionSettings(spec, b.addresses[spec.Name], b.file.DrainTimeout))
 		p.prober.change(b.checks[spec.Name])
+		n.changeProcesses(p, b.runs[spec.Name])
 	}
 	n.policies = b.policies
 	n.adoptLogs(b.logs)

@@ -1,150 +1,57 @@
 package trivet
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
-	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/events"
 )
 
-// changesMax bounds the changes that wait to be logged. More are counted and dropped.
-const changesMax = 1024
-
-// changes carries what happens to endpoints from whoever notices it, which may be an event loop, to the log,
-// which may be slow.
-type changes struct {
-	log     *slog.Logger
-	queue   chan change
-	dropped atomic.Uint64
-	ejected atomic.Uint64
-
-	mu   sync.Mutex
-	last map[changeKey][]change // the latest last
-}
-
-// changeKey names an endpoint.
-type changeKey struct{ pool, endpoint string }
-
-// Limits of what is remembered for explanations.
-const (
-	changesPerEndpoint = 20
-	changesEndpoints   = 10_000
-)
-
-type change struct {
-	pool     string
-	endpoint string
-	what     balance.Change
-}
-
-func newChanges(log *slog.Logger) *changes {
-	return &changes{log: log, queue: make(chan change, changesMax), last: map[changeKey][]change{}}
-}
-
-// note takes a change. It never blocks.
-func (c *changes) note(pool string, e *balance.Endpoint, what balance.Change) {
-	ch := change{pool: pool, what: what}
+// note makes an event of what has happened to an endpoint, or to the pool. It is called by whoever notices it,
+// which may be an event loop, and never blocks.
+func (p *pool) note(e *balance.Endpoint, c balance.Change) {
+	n := p.traffic.n
+	n.sever(e, c)
+	ev := events.Event{Where: events.Where{Pool: p.name}, At: n.origin.Add(c.At), Evidence: c.Reason}
 	if e != nil {
-		ch.endpoint = e.Address()
+		ev.Endpoint = e.Address()
+		ev.Process = p.traffic.processAt(ev.Endpoint)
 	}
-	if what.Kind == balance.Ejected {
-		c.ejected.Add(1)
-	}
-	select {
-	case c.queue <- ch:
-	default:
-		c.dropped.Add(1)
-	}
-}
-
-func (c *changes) run(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case ch := <-c.queue:
-			c.remember(ch)
-			ch.write(c.log)
-		}
-	}
-}
-
-// remember keeps the change among the last of its endpoint.
-func (c *changes) remember(ch change) {
-	key := changeKey{ch.pool, ch.endpoint}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := c.last[key]
-	if list == nil && len(c.last) >= changesEndpoints {
-		return
-	}
-	if len(list) >= changesPerEndpoint {
-		list = append(list[:0], list[1:]...)
-	}
-	c.last[key] = append(list, ch)
-}
-
-// of returns the last changes of an endpoint, the latest first.
-func (c *changes) of(pool, endpoint string, origin time.Time) []api.Event {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var events []api.Event
-	for _, ch := range slices.Backward(c.last[changeKey{pool, endpoint}]) {
-		events = append(events, api.Event{At: origin.Add(ch.what.At), What: ch.text(), Reason: ch.what.Reason})
-	}
-	return events
-}
-
-// text says in a word or two what has changed.
-func (ch *change) text() string {
-	switch c := ch.what; c.Kind {
+	switch c.Kind {
 	case balance.HealthChanged:
-		return c.Health.String()
-	case balance.AdminChanged:
-		return c.Admin.String()
-	case balance.WeightChanged:
-		return fmt.Sprintf("weight %d", c.Weight)
-	case balance.RoleChanged:
-		return c.Role.String()
+		p.noteHealth(&ev, c.Health)
 	case balance.Ejected:
-		return fmt.Sprintf("ejected for %s", (c.Until - c.At).Round(time.Millisecond))
-	}
-	return ch.what.Kind.String()
-}
-
-func (ch *change) write(log *slog.Logger) {
-	attrs := []any{"pool", ch.pool}
-	if ch.endpoint != "" {
-		attrs = append(attrs, "endpoint", ch.endpoint)
-	}
-	level := slog.LevelInfo
-	switch c := ch.what; c.Kind {
-	case balance.HealthChanged:
-		attrs = append(attrs, "health", c.Health.String())
-		if c.Health == balance.Down {
-			level = slog.LevelWarn
-		}
+		n.ejected.Add(1)
+		ev.Kind = events.EndpointEjected
+		ev.Action = fmt.Sprintf("gets no requests for %v", (c.Until - c.At).Round(time.Millisecond))
 	case balance.AdminChanged:
-		attrs = append(attrs, "admin", c.Admin.String())
+		ev.Kind = events.Kind("endpoint." + c.Admin.String())
 	case balance.WeightChanged:
-		attrs = append(attrs, "weight", c.Weight)
+		ev.Kind, ev.Evidence = events.EndpointWeight, fmt.Sprintf("weight %d", c.Weight)
 	case balance.RoleChanged:
-		attrs = append(attrs, "role", c.Role.String(), "serves", c.Fit)
+		ev.Kind, ev.Evidence = events.EndpointRole, "says it is "+c.Role.String()
 		if !c.Fit {
-			level = slog.LevelWarn
+			ev.Kind, ev.Action = events.EndpointUnfit, "gets no requests"
 		}
-	case balance.Ejected:
-		attrs = append(attrs, "for", (c.Until - c.At).Round(time.Millisecond))
-		level = slog.LevelWarn
+	case balance.PanicBegan:
+		ev.Kind, ev.Action = events.PoolPanic, "sends requests to all"
+	case balance.PanicEnded:
+		ev.Kind = events.PoolPanicEnded
+	default:
+		ev.Kind = events.Kind("endpoint." + c.Kind.String())
 	}
-	if ch.what.Reason != "" {
-		attrs = append(attrs, "reason", ch.what.Reason)
+	n.history.publish(ev)
+}
+
+func (p *pool) noteHealth(ev *events.Event, h balance.Health) {
+	switch h {
+	case balance.Up:
+		ev.Kind = events.EndpointUp
+	case balance.Down:
+		ev.Kind, ev.Action = events.EndpointDown, "gets no requests"
+		ev.Since = p.signs.first(ev.Endpoint)
+	default:
+		ev.Kind = events.EndpointUnprobed
 	}
-	log.Log(context.Background(), level, "endpoint "+ch.what.Kind.String(), attrs...)
 }

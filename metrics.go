@@ -57,7 +57,22 @@ var (
 	metricEjections = metric("ejections_total", "Endpoints taken out because of the outcomes of requests.")
 
 	metricReload = metric("config_loaded_timestamp_seconds", "When the configuration in force was loaded.")
-	metricLost   = metric("events_dropped_total", "Changes of endpoints that were not logged because the log was too slow.")
+
+	metricEvents     = metric("events_total", "What happened and what was done about it.", "kind")
+	metricDropped    = metric("events_dropped_total", "Events that came faster than they could be taken.")
+	metricLost       = metric("events_lost_total", "Events that a follower, a hook or the state file was too slow for.")
+	metricIncidents  = metric("incidents_open", "Faults that are not over.")
+	metricUntracked  = metric("incidents_untracked_total", "Faults that were not tracked because too many were open.")
+	metricKept       = metric("events_kept_total", "Events written to the state file.")
+	metricKeepErrors = metric("state_errors_total", "Failures to write to the state file, or to delete from it.")
+
+	metricHook        = metric("hook_notices_total", "What hooks were told, by what became of it.", "hook", "result")
+	metricHookRetries = metric("hook_retries_total", "Further attempts to tell a hook something.", "hook")
+	metricHookPending = metric("hook_pending", "What hooks are being told now.", "hook")
+
+	metricProcess         = metric("process_ready", "1 if the process answers.", "pool", "process")
+	metricProcessRestarts = metric("process_restarts_total", "Restarts of processes that had ended by themselves.", "pool", "process")
+	metricProcessFailed   = metric("pool_processes_failed", "Processes that were given up.", "pool")
 )
 
 // statusLabels are the names of status classes; see l7.RouteStats.
@@ -78,8 +93,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(metricBuild, 1, n.version)
 	count(metricNoFiles, n.edge.Exhausted())
-	count(metricEjections, n.changes.ejected.Load())
-	count(metricLost, n.changes.dropped.Load())
+	count(metricEjections, n.ejected.Load())
+	c.collectHistory(count, gauge)
 	n.mu.Lock()
 	gauge(metricReload, float64(n.loaded.Since.UnixMilli())/1000)
 	n.mu.Unlock()
@@ -111,11 +126,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.collectByAddress(count, gauge)
 	for _, p := range n.poolList() {
 		c.collectPool(p, ch, count, gauge)
+		c.collectProcesses(p, count, gauge)
 	}
 }
 
 func (c collector) collectPool(p *pool, ch chan<- prometheus.Metric, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
-	name, now := string(p.spec.Name), c.n.now()
+	name, now := p.name, c.n.now()
 	stats, endpoints := p.upstream.Stats()
 	sessions := p.collectSessions(count, gauge)
 	gauge(metricAlgorithm, 1, name, string(p.balance.Algorithm()))
@@ -149,6 +165,43 @@ func (c collector) collectPool(p *pool, ch chan<- prometheus.Metric, count func(
 		gauge(metricConns, float64(e.Connections), name, e.Endpoint)
 		ch <- histogram(metricFirstByte, &e.Latency, name, e.Endpoint)
 	}
+}
+
+func (c collector) collectHistory(count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	h := c.n.history
+	s := h.stream.Stats()
+	for kind, v := range s.Events {
+		count(metricEvents, v, string(kind))
+	}
+	count(metricDropped, s.Dropped)
+	count(metricLost, s.Lost)
+	gauge(metricIncidents, float64(s.Open))
+	count(metricUntracked, s.Untracked)
+	if h.journal != nil {
+		j := h.journal.Stats()
+		count(metricKept, j.Written)
+		count(metricKeepErrors, j.Errors)
+	}
+	for name, k := range h.hookStats() {
+		count(metricHook, k.Delivered, name, "delivered")
+		count(metricHook, k.Failed, name, "failed")
+		count(metricHook, k.Lost, name, "lost")
+		count(metricHookRetries, k.Retried, name)
+		gauge(metricHookPending, float64(k.Pending), name)
+	}
+}
+
+func (c collector) collectProcesses(p *pool, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	g := c.n.groupOf(p)
+	if g == nil {
+		return
+	}
+	list, _ := g.Status()
+	for _, s := range list {
+		gauge(metricProcess, truth(s.State == "ready"), p.name, s.Name)
+		count(metricProcessRestarts, uint64(s.Restarts), p.name, s.Name)
+	}
+	gauge(metricProcessFailed, float64(g.Failed()), p.name)
 }
 
 var healthValue = map[balance.Health]float64{balance.HealthUnknown: -1, balance.Up: 1, balance.Down: 0}

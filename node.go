@@ -14,6 +14,8 @@ import (
 	"github.com/trivet-ha/trivet/balance/l4"
 	"github.com/trivet-ha/trivet/balance/l7"
 	"github.com/trivet-ha/trivet/config"
+	"github.com/trivet-ha/trivet/events"
+	"github.com/trivet-ha/trivet/fault/supervise"
 	"github.com/trivet-ha/trivet/internal/edge"
 )
 
@@ -27,6 +29,10 @@ type Config struct {
 
 	// Inherit is what a process that is being replaced has handed over; nil for a fresh start. See Inherited.
 	Inherit *Inheritance
+
+	// Keeper is the command line of a program that calls supervise.Keep: the parent of processes that are kept
+	// running. Without one it is this program with the argument "keep", which the command line of Trivet knows.
+	Keeper []string
 }
 
 // A Node serves one trivet.yaml. Its methods may be called by any goroutine.
@@ -39,7 +45,12 @@ type Node struct {
 	sessions *l4.Server
 	inherit  *Inheritance
 	parts    group // what a reload starts and stops
-	changes  *changes
+	history  *history
+	ejected  atomic.Uint64
+
+	processes group // of pools; runs once this process serves
+	keeper    []string
+	ports     supervise.Ports
 
 	mu    sync.Mutex // one reload, or change at run time, at a time
 	file  *config.Config
@@ -48,6 +59,7 @@ type Node struct {
 	rings map[config.Name]*ring
 
 	policies *policies
+	held     []*supervise.Group // until the predecessor is gone
 
 	loaded api.File // how file came into force, and what went wrong since
 
@@ -68,9 +80,15 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		log: cfg.Log, version: cfg.Version, origin: time.Now(), inherit: cfg.Inherit,
 		pools: map[config.Name]*pool{}, logs: map[logKey]*accessLog{}, policies: newPolicies(), stopping: make(chan struct{}),
-		changes: newChanges(cfg.Log),
+		keeper: cfg.Keeper,
+	}
+	if n.keeper == nil {
+		n.keeper = []string{"/proc/self/exe", "keep"}
 	}
 	var err error
+	if n.history, err = newHistory(&cfg); err != nil {
+		return nil, err
+	}
 	n.edge, err = edge.New(edge.Config{
 		Loops: cfg.File.Loops, Origin: n.origin, Log: cfg.Log, Inherited: cfg.Inherit.sockets(),
 	})
@@ -83,6 +101,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.edge.CloseInherited()
+	n.inherit.leaveGroups()
 	return n, nil
 }
 
@@ -104,6 +123,7 @@ func (n *Node) Reload(file *config.Config) error {
 	if n.file != nil {
 		n.warnUnchangeable(file)
 	}
+	n.history.adopt(file, machineName())
 	n.file, n.loaded = file, api.File{Path: file.File(), Since: time.Now()}
 	return nil
 }
@@ -116,6 +136,9 @@ func (n *Node) warnUnchangeable(file *config.Config) {
 	if file.Admin.SocketPath() != n.file.Admin.SocketPath() || file.Admin.Address != n.file.Admin.Address ||
 		file.Admin.Metrics != n.file.Admin.Metrics {
 		n.log.Warn("admin addresses change with the next upgrade or restart")
+	}
+	if file.State.Off != n.file.State.Off || file.State.Path != n.file.State.Path {
+		n.log.Warn("the state file changes with the next upgrade or restart")
 	}
 }
 
@@ -132,6 +155,8 @@ func (n *Node) File() *config.Config {
 // Run serves until ctx ends, and then until every request in progress is answered, but no longer than the
 // configuration's drain_timeout. It returns nil after an orderly end.
 func (n *Node) Run(ctx context.Context) error {
+	endHistory := n.runHistory()
+	defer endHistory()
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	file := n.File()
@@ -157,14 +182,15 @@ func (n *Node) Run(ctx context.Context) error {
 	start("admin", admin.run)
 	start("resolve", n.resolveAll)
 	start("parts", n.parts.run)
-	start("changes", n.changes.run)
+	start("pressure", n.watchPressure)
 	start("watch", n.watch)
+	n.tellStart(file)
 	if n.inherit != nil {
 		n.inherit.ready()
 	}
+	start("processes", n.processes.run) // not before: if this process does not come up, they are not its own
+	start("predecessor", n.awaitPredecessor)
 	notify(fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=serving %d listeners", os.Getpid(), len(file.Listeners)))
-	n.log.Info("serving", "listeners", len(file.Listeners), "pools", len(file.Pools), "file", file.File())
-
 	select {
 	case <-ctx.Done():
 	case <-n.stopping: // another process serves now
@@ -175,6 +201,61 @@ func (n *Node) Run(ctx context.Context) error {
 	return nil
 }
 
+// runHistory lets events flow until the function returned is called, which waits for the last of them.
+func (n *Node) runHistory() (end func()) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { // waited for by end
+		defer close(ended)
+		if err := n.history.run(ctx); err != nil {
+			n.log.Error("the history of events has ended", "error", err)
+		}
+	}()
+	return func() {
+		stop()
+		<-ended
+	}
+}
+
+// tellStart says that this process serves, and what of its past is no longer there.
+func (n *Node) tellStart(file *config.Config) {
+	kind := events.NodeStarted
+	if n.inherit != nil {
+		kind = events.NodeUpgraded
+	}
+	n.history.publish(events.Event{
+		Kind: kind, Took: events.Span(time.Since(n.origin)),
+		Evidence: fmt.Sprintf("version %s serves %d listeners and %d pools of %s, process %d", n.version, len(file.Listeners), len(file.Pools), file.File(), os.Getpid()),
+	})
+	for _, i := range n.history.stream.Incidents() {
+		if i.State == events.Open && !n.knows(i.Where) {
+			n.history.publish(events.Event{Kind: goneKind(i.Where), Where: i.Where, Evidence: "the file does not name it any more"})
+		}
+	}
+}
+
+// knows reports whether an endpoint, or a process, is there; true for what is neither.
+func (n *Node) knows(w events.Where) bool {
+	if w.Pool == "" || w.Endpoint == "" && w.Process == "" {
+		return true
+	}
+	p, err := n.pool(w.Pool)
+	if err != nil {
+		return false
+	}
+	if w.Process != "" {
+		return n.groupOf(p) != nil
+	}
+	return p.balance.ByAddress(w.Endpoint) != nil
+}
+
+func goneKind(w events.Where) events.Kind {
+	if w.Process != "" {
+		return events.ProcessStopped
+	}
+	return events.EndpointRemoved
+}
+
 // Stopping is closed once Run is about to drain.
 func (n *Node) Stopping() <-chan struct{} { return n.stopping }
 
@@ -182,7 +263,7 @@ func (n *Node) drain() {
 	n.once.Do(func() { close(n.stopping) })
 	limit := n.File().DrainTimeout
 	notify("STOPPING=1")
-	n.log.Info("draining", "connections", n.edge.Connections(), "limit", limit)
+	n.history.publish(events.Event{Kind: events.NodeStopping, Evidence: fmt.Sprintf("drains %d connections for %v at most", n.edge.Connections(), limit)})
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	n.edge.Drain(ctx)

@@ -10,60 +10,76 @@ import (
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/fault/outlier"
 	"github.com/trivet-ha/trivet/fault/retry"
+	"github.com/trivet-ha/trivet/fault/supervise"
 )
 
 // pool is a pool of the file with everything that belongs to it while it is in force.
 type pool struct {
+	name     string
 	spec     *config.Pool
 	balance  *balance.Pool
 	upstream *l7.Upstream // as requests see it
 	sessions *l4.Upstream // as what is passed on by address does
 	prober   *prober
+	signs    signs
 	stop     func()
+
+	traffic   *traffic
+	group     *supervise.Group // keeps the pool's command running; nil if it has none
+	stopGroup func()
 }
 
-// balanceConfig turns a pool of the file into what package balance wants.
-func (n *Node) balanceConfig(p *config.Pool) balance.Config {
+// newPool returns a pool that has yet to get what balances, and what sends.
+func newPool(n *Node, spec *config.Pool) *pool {
+	p := &pool{name: string(spec.Name), spec: spec}
+	p.traffic = newTraffic(n, p)
+	return p
+}
+
+// balanceConfig turns a pool of the file into what package balance wants. Processes that run are in it, for they
+// are drained and not dropped.
+func (p *pool) balanceConfig(spec *config.Pool) balance.Config {
 	cfg := balance.Config{
-		Name:           string(p.Name),
-		Algorithm:      balance.Algorithm(p.Balance),
-		Probed:         !p.Health.Off,
-		Role:           roles[p.Role],
-		TableSize:      p.Hash.TableSize,
-		LoadFactor:     p.Hash.LoadFactor,
-		SlowStart:      p.SlowStart,
-		PanicThreshold: p.PanicThreshold.Fraction(),
-		MaxRequests:    p.Breaker.MaxRequests,
-		MaxPending:     p.MaxPending(),
-		Seed:           balance.HashBytes([]byte(p.Name)),
-		OnChange: func(e *balance.Endpoint, c balance.Change) {
-			n.sever(e, c)
-			n.changes.note(string(p.Name), e, c)
-		},
+		Name:           string(spec.Name),
+		Algorithm:      balance.Algorithm(spec.Balance),
+		Probed:         !spec.Health.Off || spec.Run() != nil, // a command is asked before it gets requests
+		Role:           roles[spec.Role],
+		TableSize:      spec.Hash.TableSize,
+		LoadFactor:     spec.Hash.LoadFactor,
+		SlowStart:      spec.SlowStart,
+		PanicThreshold: spec.PanicThreshold.Fraction(),
+		MaxRequests:    spec.Breaker.MaxRequests,
+		MaxPending:     spec.MaxPending(),
+		Seed:           balance.HashBytes([]byte(spec.Name)),
+		OnChange:       p.note,
 		Stall: balance.StallConfig{
-			Disabled: p.Stall.Off, Requests: p.Stall.Requests, Min: p.Stall.Min, Max: p.Stall.Max,
+			Disabled: spec.Stall.Off, Requests: spec.Stall.Requests, Min: spec.Stall.Min, Max: spec.Stall.Max,
 		},
 		Outlier: outlier.Config{
-			Disabled:        p.Outlier.Off,
-			Consecutive:     p.Outlier.Consecutive,
-			MinRequests:     p.Outlier.MinRequests,
-			Window:          p.Outlier.Window,
-			Margin:          p.Outlier.Margin.Fraction(),
-			BaseEjection:    p.Outlier.BaseEjection,
-			MaxEjection:     p.Outlier.MaxEjection,
-			ConnectEjection: p.Outlier.ConnectEjection,
-			MaxEjected:      p.Outlier.MaxEjected.Fraction(),
-			Probation:       p.Outlier.Probation,
+			Disabled:        spec.Outlier.Off,
+			Consecutive:     spec.Outlier.Consecutive,
+			MinRequests:     spec.Outlier.MinRequests,
+			Window:          spec.Outlier.Window,
+			Margin:          spec.Outlier.Margin.Fraction(),
+			BaseEjection:    spec.Outlier.BaseEjection,
+			MaxEjection:     spec.Outlier.MaxEjection,
+			ConnectEjection: spec.Outlier.ConnectEjection,
+			MaxEjected:      spec.Outlier.MaxEjected.Fraction(),
+			Probation:       spec.Outlier.Probation,
 		},
 	}
 	if cfg.MaxPending == 0 {
 		cfg.MaxPending = -1
 	}
-	for _, e := range p.Endpoints {
+	for _, e := range spec.Endpoints {
+		if e.Run != nil {
+			continue
+		}
 		cfg.Endpoints = append(cfg.Endpoints, balance.EndpointConfig{
 			Address: e.Address.String(), Weight: e.Weight, Priority: e.Priority, MaxRequests: e.MaxRequests,
 		})
 	}
+	cfg.Endpoints = append(cfg.Endpoints, p.traffic.endpoints(spec)...)
 	return cfg
 }
 

@@ -26,7 +26,12 @@ type prober struct {
 // startPool begins to probe a pool that has come into force.
 func (n *Node) startPool(p *pool, check probe.Check) {
 	p.prober = &prober{n: n, pool: p, stop: func() {}, restore: n.inherit.probes(string(p.spec.Name))}
-	p.stop = func() { p.prober.stop() }
+	p.stop = func() {
+		p.prober.stop()
+		if p.group != nil {
+			p.stopGroup()
+		}
+	}
 	p.prober.change(check)
 }
 
@@ -71,7 +76,14 @@ func (r *prober) off() {
 	r.stop()
 	r.asker = nil
 	for _, e := range r.pool.balance.Endpoints() {
-		r.pool.balance.SetHealth(e, balance.HealthUnknown, "not probed", r.n.now())
+		r.pool.traffic.probed(e, balance.HealthUnknown, "not probed", r.n.now())
+	}
+}
+
+// trust takes an endpoint for well before it was asked.
+func (r *prober) trust(address string) {
+	if r.asker != nil {
+		r.asker.Restore(map[string]health.State{address: {Verdict: health.Up}})
 	}
 }
 
@@ -85,8 +97,11 @@ func (r *prober) config(spec *config.Pool, addresses map[string]string) probe.Co
 		Now:    r.n.now,
 	}
 	for _, e := range r.pool.balance.Endpoints() {
-		cfg.Targets = append(cfg.Targets, probe.Target{Address: e.Address(), Dial: addresses[e.Address()]})
+		if r.pool.traffic.answers(e.Address()) {
+			cfg.Targets = append(cfg.Targets, probe.Target{Address: e.Address(), Dial: addresses[e.Address()]})
+		}
 	}
+	r.pool.signs.forget(func(address string) bool { return r.pool.balance.ByAddress(address) != nil })
 	return cfg
 }
 
@@ -109,7 +124,8 @@ func (r *prober) report(p probe.Report) {
 	if p.OK {
 		r.pool.balance.SetRole(e, probedRoles[p.Role], p.Term, p.At)
 	}
-	r.pool.balance.SetHealth(e, verdict, p.Reason, p.At)
+	r.pool.signs.observe(p.Address, p.OK, r.n.origin.Add(p.At-p.Took))
+	r.pool.traffic.probed(e, verdict, p.Reason, p.At)
 }
 
 // buildCheck turns the probe of the file into a check.

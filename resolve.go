@@ -25,7 +25,7 @@ const (
 func resolvePool(p *config.Pool) (map[string]string, error) {
 	var found map[string]string
 	for _, e := range p.Endpoints {
-		if e.Address.Unix != "" {
+		if e.Address.Unix != "" || e.Run != nil {
 			continue
 		}
 		if _, err := netip.ParseAddr(e.Address.Host); err == nil {

@@ -113,19 +113,21 @@ func (n *Node) poolStatus(p *pool) api.Pool {
 	}
 	n.mu.Lock()
 	st.MaxRequests, st.MaxPending, st.Role = p.spec.Breaker.MaxRequests, p.spec.MaxPending(), string(p.spec.Role)
+	group := p.group
 	n.mu.Unlock()
+	st.Failed = failedText(group)
 	byAddress := map[string]l7.EndpointStats{}
 	for _, e := range endpoints {
 		byAddress[e.Endpoint] = e
 	}
 	for _, e := range p.balance.Endpoints() {
-		st.Endpoints = append(st.Endpoints, n.endpointStatus(e.Status(now), byAddress[e.Address()]))
+		st.Endpoints = append(st.Endpoints, n.endpointStatus(p, e.Status(now), byAddress[e.Address()]))
 	}
 	p.addSessions(&st)
 	return st
 }
 
-func (n *Node) endpointStatus(s balance.Status, stats l7.EndpointStats) api.Endpoint {
+func (n *Node) endpointStatus(p *pool, s balance.Status, stats l7.EndpointStats) api.Endpoint {
 	st := api.Endpoint{
 		Address: s.Address, Available: s.Available, Reason: s.Reason,
 		Health: s.Health.String(), HealthSays: s.HealthReason, Role: s.Role.String(),
@@ -134,6 +136,9 @@ func (n *Node) endpointStatus(s balance.Status, stats l7.EndpointStats) api.Endp
 		InFlight: s.InFlight, MaxRequests: s.MaxRequests, Connections: int(stats.Connections),
 		Latency: millis(s.Latency), StallAfter: millis(s.StallAfter),
 		Statuses: map[string]uint64{}, Failures: map[string]uint64{},
+	}
+	if st.Process = p.traffic.processAt(s.Address); st.Process != "" {
+		st.RunTime = false // the file names what it runs
 	}
 	if s.Health != balance.HealthUnknown {
 		st.HealthSince = n.origin.Add(s.HealthSince)

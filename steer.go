@@ -99,6 +99,9 @@ func (n *Node) RemoveEndpoint(poolName, address string) error {
 	if err != nil {
 		return err
 	}
+	if name := p.traffic.processAt(e.Address()); name != "" {
+		return api.Conflict(fmt.Sprintf("%s is process %s, which Trivet keeps running", address, name), "trivet process stop ends it")
+	}
 	if err := p.balance.Remove(e.Address(), n.now()); err != nil {
 		return api.Conflict(err.Error(), "")
 	}
@@ -148,7 +151,7 @@ func (n *Node) present(p *pool, e *balance.Endpoint) api.Endpoint {
 	if i >= 0 {
 		stats = all[i]
 	}
-	return n.endpointStatus(e.Status(n.now()), stats)
+	return n.endpointStatus(p, e.Status(n.now()), stats)
 }
 
 // ExplainEndpoint tells why an endpoint is in or out, in every pool that has it.
@@ -157,7 +160,7 @@ func (n *Node) ExplainEndpoint(address string) ([]api.EndpointExplanation, error
 	for _, p := range n.poolList() {
 		if e := p.balance.ByAddress(address); e != nil {
 			all = append(all, api.EndpointExplanation{
-				Pool: p.upstream.Name, Endpoint: n.present(p, e), Events: n.changes.of(p.upstream.Name, address, n.origin),
+				Pool: p.upstream.Name, Endpoint: n.present(p, e), Events: n.history.lastOf(p.name, address),
 			})
 		}
 	}

@@ -20,6 +20,9 @@ import (
 
 	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/config"
+	"github.com/trivet-ha/trivet/events"
+	"github.com/trivet-ha/trivet/fault/supervise"
 )
 
 // handoverVariable tells a new process where its inheritance is: "state,ready", two descriptors.
@@ -43,14 +46,26 @@ var executable = func() string {
 // Inheritance is what a process hands over to the one that takes its place: the listening sockets, and what
 // it knows of its endpoints that no file says.
 type Inheritance struct {
-	state   handover
-	readyFD int
+	state       handover
+	readyFD     int
+	predecessor int // its process
 }
 
 type handover struct {
-	Sockets []handedSocket        `json:"sockets"`
-	Pools   map[string]handedPool `json:"pools"`
+	Sockets   []handedSocket         `json:"sockets"`
+	Pools     map[string]handedPool  `json:"pools"`
+	Processes map[string]handedGroup `json:"processes,omitempty"` // by pool
+	Events    []events.Event         `json:"events,omitempty"`    // the last
 }
+
+// handedGroup is the processes of a pool; see supervise.Handover.
+type handedGroup struct {
+	State json.RawMessage `json:"state"`
+	FDs   []int           `json:"fds"` // as numbered in the new process
+}
+
+// eventsHanded is how many events a new process is told of. More are in the state file, if there is one.
+const eventsHanded = 1000
 
 type handedSocket struct {
 	Address string `json:"address"`
@@ -74,6 +89,7 @@ type handedEndpoint struct {
 	Priority int            `json:"priority"`
 	Limit    int            `json:"limit"`
 	RunTime  bool           `json:"run_time,omitempty"` // added by command; no file names it
+	Process  bool           `json:"process,omitempty"`  // there as long as its process is
 }
 
 // Inherited returns what the process that started this one hands over, or nil if it was started afresh. It
@@ -96,7 +112,7 @@ func Inherited() (*Inheritance, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
 	}
-	h := &Inheritance{readyFD: readyFD}
+	h := &Inheritance{readyFD: readyFD, predecessor: os.Getppid()}
 	if err := json.Unmarshal(raw, &h.state); err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
 	}
@@ -106,7 +122,20 @@ func Inherited() (*Inheritance, error) {
 			unix.CloseOnExec(fd)
 		}
 	}
+	for _, g := range h.state.Processes {
+		for _, fd := range g.FDs {
+			unix.CloseOnExec(fd)
+		}
+	}
 	return h, nil
+}
+
+// past is the last events of the process before.
+func (h *Inheritance) past() []events.Event {
+	if h == nil {
+		return nil
+	}
+	return h.state.Events
 }
 
 func (h *Inheritance) sockets() map[string][]int {
@@ -139,7 +168,7 @@ func (h *Inheritance) restore(p *pool, now time.Duration) {
 	for _, e := range h.state.Pools[string(p.spec.Name)].Endpoints {
 		ep := p.balance.ByAddress(e.Address)
 		if ep == nil {
-			if !e.RunTime {
+			if !e.RunTime || e.Process {
 				continue
 			}
 			var err error
@@ -148,11 +177,13 @@ func (h *Inheritance) restore(p *pool, now time.Duration) {
 				continue
 			}
 		}
-		if e.Health != balance.HealthUnknown {
+		if e.Health != balance.HealthUnknown && !e.Process {
 			p.balance.SetRole(ep, e.Role, e.Term, now)
 			p.balance.SetHealth(ep, e.Health, e.Reason, now)
 		}
-		p.balance.SetAdmin(ep, e.Admin, now)
+		if !p.traffic.leaves(e.Address) {
+			p.balance.SetAdmin(ep, e.Admin, now)
+		}
 		if e.Weight != ep.Weight() {
 			_ = p.balance.SetWeight(ep, e.Weight, now) // it was valid in the old process
 		}
@@ -161,7 +192,7 @@ func (h *Inheritance) restore(p *pool, now time.Duration) {
 
 // state is what there is to hand over, beside sockets.
 func (n *Node) state() handover {
-	h := handover{Pools: map[string]handedPool{}}
+	h := handover{Pools: map[string]handedPool{}, Events: n.history.stream.List(events.Filter{Limit: eventsHanded})}
 	for name, p := range n.pools {
 		var hp handedPool
 		for _, e := range p.balance.Endpoints() {
@@ -170,8 +201,8 @@ func (n *Node) state() handover {
 				hp.Primary, hp.Term = s.Address, p.balance.Term()
 			}
 			hp.Endpoints = append(hp.Endpoints, handedEndpoint{
-				Address: s.Address, Health: s.Health, Reason: s.HealthReason, Role: s.Role, Term: s.Term, Admin: s.Admin, Weight: s.Weight,
-				Priority: s.Priority, Limit: s.MaxRequests, RunTime: s.RunTime,
+				Address: s.Address, Health: s.Health, Reason: s.HealthReason, Role: s.Role, Term: s.Term, Admin: p.traffic.wish(s.Address, s.Admin),
+				Weight: s.Weight, Priority: s.Priority, Limit: s.MaxRequests, RunTime: s.RunTime, Process: p.traffic.processAt(s.Address) != "",
 			})
 		}
 		h.Pools[string(name)] = hp
@@ -187,20 +218,28 @@ func (n *Node) Upgrade(context.Context) error {
 		return api.Conflict("an upgrade is under way", "")
 	}
 	defer n.upgrading.Store(false)
+	n.history.flush()
+	still, processes, err := n.freeze()
+	if err != nil {
+		return err
+	}
 	n.mu.Lock()
 	h := n.state()
 	n.mu.Unlock()
 	sockets := n.edge.Sockets()
-	pid, ready, err := spawn(h, sockets)
+	pid, ready, err := spawn(h, sockets, processes)
 	if err == nil {
 		n.log.Info("new process started", "pid", pid, "program", executable)
 		err = awaitReady(pid, ready)
 	}
 	if err != nil {
 		n.edge.KeepSockets()
-		n.log.Error("not upgraded; this process goes on", "error", err)
+		still.thaw()
+		n.history.publish(events.Event{Kind: events.UpgradeFailed, Evidence: err.Error(), Action: "goes on with the old process"})
 		return fmt.Errorf("upgrade: %w; this process goes on", err)
 	}
+	still.detach()
+	n.history.muted.Store(true)
 	n.log.Info("new process serves", "pid", pid)
 	n.once.Do(func() { close(n.stopping) })
 	return nil
@@ -208,7 +247,7 @@ func (n *Node) Upgrade(context.Context) error {
 
 // spawn starts the new process. Descriptors are passed by number and not as os.Files, which would make them
 // blocking for both processes.
-func spawn(h handover, sockets map[string][]int) (pid int, ready *os.File, err error) {
+func spawn(h handover, sockets map[string][]int, processes map[config.Name]supervise.Handover) (pid int, ready *os.File, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 0, nil, err
@@ -229,6 +268,15 @@ func spawn(h handover, sockets map[string][]int) (pid int, ready *os.File, err e
 			files = append(files, uintptr(fd))
 		}
 		h.Sockets = append(h.Sockets, s)
+	}
+	h.Processes = map[string]handedGroup{}
+	for name, g := range processes {
+		handed := handedGroup{State: g.State}
+		for _, fd := range g.FDs {
+			handed.FDs = append(handed.FDs, len(files))
+			files = append(files, uintptr(fd))
+		}
+		h.Processes[string(name)] = handed
 	}
 	if err := fill(stateFD, h); err != nil {
 		r.Close()

@@ -5,10 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/trivet-ha/trivet/config"
+	"github.com/trivet-ha/trivet/events"
 )
 
 // errNoFile says that there is nothing to read again.
@@ -20,7 +23,7 @@ const watchEvery = time.Second
 
 // ReloadFile reads the configuration's file again and puts it in force. On an error nothing has changed.
 func (n *Node) ReloadFile(context.Context) error {
-	name := n.File().File()
+	name, began := n.File().File(), time.Now()
 	if name == "" {
 		return errNoFile
 	}
@@ -32,11 +35,24 @@ func (n *Node) ReloadFile(context.Context) error {
 		n.mu.Lock()
 		n.loaded.Error, n.loaded.ErrorAt = err.Error(), time.Now()
 		n.mu.Unlock()
-		n.log.Error("configuration not reloaded; the old one stays", "file", name, "error", err)
+		n.history.publish(events.Event{Kind: events.ConfigRejected, Evidence: shorten(err.Error()), Action: "keeps the old one"})
 		return err
 	}
-	n.log.Info("configuration reloaded", "file", name, "listeners", len(file.Listeners), "pools", len(file.Pools))
+	n.history.publish(events.Event{
+		Kind: events.ConfigReloaded, Took: events.Span(time.Since(began)),
+		Evidence: fmt.Sprintf("%s, %d listeners, %d pools", name, len(file.Listeners), len(file.Pools)),
+	})
 	return nil
+}
+
+// evidenceMax bounds what an event tells of a file's problems; the answer to the reload, and the status, have all.
+const evidenceMax = 2000
+
+func shorten(text string) string {
+	if len(text) <= evidenceMax {
+		return text
+	}
+	return strings.ToValidUTF8(text[:evidenceMax], "") + "..."
 }
 
 // watch reloads the file when its content changes and the configuration in force says so.

@@ -17,7 +17,7 @@ const maxBody = 1 << 20
 
 // NewHandler serves the API of a node. metrics, if not nil, is served at /metrics.
 func NewHandler(n Node, metrics http.Handler) http.Handler {
-	h := handler{node: n}
+	h := handler{node: n, followers: make(chan struct{}, maxFollowers)}
 	mux := http.NewServeMux()
 	mux.Handle("GET /v1/status", answer(h.status))
 	mux.Handle("GET /v1/pools", answer(h.pools))
@@ -27,6 +27,11 @@ func NewHandler(n Node, metrics http.Handler) http.Handler {
 	mux.Handle("DELETE /v1/pools/{pool}/endpoints/{address}", answer(h.remove))
 	mux.Handle("GET /v1/explain/endpoint", answer(h.explainEndpoint))
 	mux.Handle("POST /v1/explain/request", answer(h.explainRequest))
+	mux.Handle("GET /v1/events", h.events(answer(h.listEvents)))
+	mux.Handle("GET /v1/incidents", answer(h.listIncidents))
+	mux.Handle("GET /v1/processes", answer(h.processes))
+	mux.Handle("GET /v1/processes/{pool}", answer(h.processes))
+	mux.Handle("POST /v1/processes/{pool}", answer(h.changeProcesses))
 	mux.Handle("POST /v1/reload", answer(h.reload))
 	mux.Handle("POST /v1/upgrade", answer(h.upgrade))
 	if metrics != nil {
@@ -57,7 +62,10 @@ func RequireToken(token string, next http.Handler) http.Handler {
 	})
 }
 
-type handler struct{ node Node }
+type handler struct {
+	node      Node
+	followers chan struct{} // one for each that follows the events
+}
 
 // answer writes what f returns as JSON.
 func answer(f func(*http.Request) (any, error)) http.Handler {

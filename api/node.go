@@ -13,6 +13,8 @@ type Node interface {
 	Viewer
 	Steerer
 	Keeper
+	Historian
+	Supervisor
 }
 
 // Viewer tells what is.

@@ -52,23 +52,27 @@ type Route struct {
 
 // Pool is a set of endpoints that serve the same thing.
 type Pool struct {
-	Name        string     `json:"name"`
-	Balance     string     `json:"balance"`
-	Available   int        `json:"available"` // endpoints that take requests
-	Panic       bool       `json:"panic"`     // too few are available, so all are used
-	InFlight    int        `json:"in_flight"`
-	MaxRequests int        `json:"max_requests"` // 0 is no limit
-	Pending     int        `json:"pending"`      // in the queue
-	MaxPending  int        `json:"max_pending"`
-	Rejected    uint64     `json:"rejected"`          // answered with 503 for want of an endpoint, since the start
-	Role        string     `json:"role,omitempty"`    // that endpoints must have: primary, replica or any
-	Dropped     uint64     `json:"dropped,omitempty"` // datagrams that could not be passed on, since the start
-	Endpoints   []Endpoint `json:"endpoints"`
+	Name        string `json:"name"`
+	Balance     string `json:"balance"`
+	Available   int    `json:"available"` // endpoints that take requests
+	Panic       bool   `json:"panic"`     // too few are available, so all are used
+	InFlight    int    `json:"in_flight"`
+	MaxRequests int    `json:"max_requests"` // 0 is no limit
+	Pending     int    `json:"pending"`      // in the queue
+	MaxPending  int    `json:"max_pending"`
+	Rejected    uint64 `json:"rejected"`          // answered with 503 for want of an endpoint, since the start
+	Role        string `json:"role,omitempty"`    // that endpoints must have: primary, replica or any
+	Dropped     uint64 `json:"dropped,omitempty"` // datagrams that could not be passed on, since the start
+	// Failed says that processes of the pool were given up; "" if none was.
+	Failed    string     `json:"failed,omitempty"`
+	Endpoints []Endpoint `json:"endpoints"`
 }
 
 // Endpoint is one server, and why it is as it is.
 type Endpoint struct {
 	Address string `json:"address"`
+	// Process is the name of the process that answers there, if Trivet keeps it running.
+	Process string `json:"process,omitempty"`
 	// Available: it takes requests like any other.
 	Available bool `json:"available"`
 	// Reason says for people why it does not, or takes less than its share; "" if neither is so.

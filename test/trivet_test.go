@@ -23,6 +23,10 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("KEPT_SHOP") != "" {
+		keptShop()
+		return
+	}
 	dir, err := os.MkdirTemp("", "trivet-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -50,6 +50,9 @@ func (e *env) commands() []*cobra.Command {
 		e.checkCommand(),
 		e.statusCommand(),
 		e.poolCommand(),
+		e.processCommand(),
+		e.eventsCommand(),
+		e.incidentsCommand(),
 		e.explainCommand(),
 		e.reloadCommand(),
 		e.upgradeCommand(),
@@ -57,6 +60,7 @@ func (e *env) commands() []*cobra.Command {
 		e.versionCommand(),
 		e.docsCommand(),
 		e.demoShopCommand(),
+		e.keepCommand(),
 	}
 }
 

@@ -76,7 +76,6 @@ type world struct {
 	now    time.Duration
 	alive  map[ID]*Process
 	seen   map[ID]bool
-	last   ID
 	policy Policy
 }
 

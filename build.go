@@ -25,6 +25,7 @@ type build struct {
 	policies  *policies
 	listeners []*edge.Listener
 	logs      map[logKey]*accessLog
+	names     *nameBuild
 	rings     map[config.Name]*ring // by listener
 }
 
@@ -60,7 +61,10 @@ func (b *build) build() error {
 		}
 		b.listeners = append(b.listeners, l)
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return b.buildNames()
 }
 
 // buildPool makes everything that a pool needs and that may fail.
@@ -110,6 +114,7 @@ func (b *build) settings(spec *config.Pool) l7.UpstreamSettings {
 
 // discard closes what was opened for a configuration that will not be in force.
 func (b *build) discard() {
+	b.names.discard()
 	for _, l := range b.logs {
 		if l.file != nil {
 			l.file.Close()
@@ -150,6 +155,7 @@ func (n *Node) adopt(b *build) {
 	}
 	n.policies = b.policies
 	n.adoptLogs(b.logs)
+	n.adoptNames(b.file, b.names)
 	n.adoptRings(b.rings)
 }
 

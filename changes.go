@@ -42,6 +42,7 @@ func (p *pool) note(e *balance.Endpoint, c balance.Change) {
 		ev.Kind = events.Kind("endpoint." + c.Kind.String())
 	}
 	n.history.publish(ev)
+	n.names.server.PoolChanged(p.name)
 }
 
 func (p *pool) noteHealth(ev *events.Event, h balance.Health) {

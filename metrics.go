@@ -95,6 +95,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	count(metricNoFiles, n.edge.Exhausted())
 	count(metricEjections, n.ejected.Load())
 	c.collectHistory(count, gauge)
+	c.collectDNS(count, gauge)
 	n.mu.Lock()
 	gauge(metricReload, float64(n.loaded.Since.UnixMilli())/1000)
 	n.mu.Unlock()

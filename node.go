@@ -59,6 +59,7 @@ type Node struct {
 	rings map[config.Name]*ring
 
 	policies *policies
+	names    *names
 	held     []*supervise.Group // until the predecessor is gone
 
 	loaded api.File // how file came into force, and what went wrong since
@@ -97,10 +98,12 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.http = l7.On(n.edge)
 	n.sessions = l4.NewServer(n.edge)
+	n.names = newNames(n, &cfg)
 	if err := n.Reload(cfg.File); err != nil {
 		return nil, err
 	}
 	n.edge.CloseInherited()
+	n.names.server.CloseInherited()
 	n.inherit.leaveGroups()
 	return n, nil
 }
@@ -179,11 +182,13 @@ func (n *Node) Run(ctx context.Context) error {
 		})
 	}
 	start("serve", n.edge.Run)
+	start("dns", n.names.server.Run)
 	start("admin", admin.run)
 	start("resolve", n.resolveAll)
 	start("parts", n.parts.run)
 	start("pressure", n.watchPressure)
 	start("watch", n.watch)
+	start("zones", n.watchZones)
 	n.tellStart(file)
 	if n.inherit != nil {
 		n.inherit.ready()
@@ -266,6 +271,7 @@ func (n *Node) drain() {
 	n.history.publish(events.Event{Kind: events.NodeStopping, Evidence: fmt.Sprintf("drains %d connections for %v at most", n.edge.Connections(), limit)})
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	n.names.server.Drain()
 	n.edge.Drain(ctx)
 	if left := n.edge.Connections(); left > 0 {
 		n.log.Warn("connections cut at the end of drain_timeout", "connections", left)

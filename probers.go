@@ -111,6 +111,9 @@ func (r *prober) report(p probe.Report) {
 	if e == nil {
 		return
 	}
+	if p.OK {
+		r.n.names.times.note(r.pool.upstream.Name, p.Address, p.Took)
+	}
 	if !p.Changed && p.OK != (p.Verdict == health.Up) {
 		return // a result that the verdict does not follow yet is no reason for it
 	}

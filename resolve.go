@@ -92,5 +92,6 @@ func (n *Node) resolveAgain(spec *config.Pool) {
 	settings.Guards = n.policies.guards[spec.Name]
 	p.upstream.Configure(settings)
 	p.sessions.Configure(sessionSettings(spec, addresses, n.file.DrainTimeout))
+	n.names.server.PoolChanged(p.name)
 	p.prober.refresh()
 }

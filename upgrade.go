@@ -20,6 +20,7 @@ import (
 
 	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/balance"
+	"github.com/trivet-ha/trivet/balance/gslb"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/events"
 	"github.com/trivet-ha/trivet/fault/supervise"
@@ -144,7 +145,9 @@ func (h *Inheritance) sockets() map[string][]int {
 	}
 	all := map[string][]int{}
 	for _, s := range h.state.Sockets {
-		all[s.Address] = s.FDs
+		if !gslb.IsSocket(s.Address) {
+			all[s.Address] = s.FDs
+		}
 	}
 	return all
 }
@@ -227,6 +230,7 @@ func (n *Node) Upgrade(context.Context) error {
 	h := n.state()
 	n.mu.Unlock()
 	sockets := n.edge.Sockets()
+	maps.Copy(sockets, n.names.server.Sockets())
 	pid, ready, err := spawn(h, sockets, processes)
 	if err == nil {
 		n.log.Info("new process started", "pid", pid, "program", executable)

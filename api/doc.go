@@ -9,6 +9,8 @@
 //	POST   /v1/pools/{pool}/endpoints              add an endpoint
 //	PATCH  /v1/pools/{pool}/endpoints/{address}    drain it, take it back, weigh it
 //	DELETE /v1/pools/{pool}/endpoints/{address}    remove it
+//	GET    /v1/dns                                 what the name server answers with
+//	POST   /v1/dns/query                           what a client would be answered, and why
 //	GET    /v1/explain/endpoint?address=           why an endpoint is in or out
 //	POST   /v1/explain/request                     where a request would go, and why
 //	POST   /v1/reload                              load the file again

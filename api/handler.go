@@ -32,6 +32,8 @@ func NewHandler(n Node, metrics http.Handler) http.Handler {
 	mux.Handle("GET /v1/processes", answer(h.processes))
 	mux.Handle("GET /v1/processes/{pool}", answer(h.processes))
 	mux.Handle("POST /v1/processes/{pool}", answer(h.changeProcesses))
+	mux.Handle("GET /v1/dns", answer(h.dns))
+	mux.Handle("POST /v1/dns/query", answer(h.queryDNS))
 	mux.Handle("POST /v1/reload", answer(h.reload))
 	mux.Handle("POST /v1/upgrade", answer(h.upgrade))
 	if metrics != nil {

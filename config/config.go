@@ -32,6 +32,8 @@ type Config struct {
 	State State `yaml:"state" aka:"storage persistence data"`
 	// Whom to tell what happens.
 	Hooks []Hook `yaml:"hooks" aka:"hook webhooks notifications alerts notify"`
+	// A name server whose answers follow the health of pools. There is none unless this is written.
+	DNS *DNS `yaml:"dns" aka:"gslb nameserver"`
 	// How this process is watched and steered while it runs.
 	Admin Admin `yaml:"admin" aka:"api control stats"`
 	// What Trivet says about itself. Requests are logged by access_log of a listener.

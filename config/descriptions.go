@@ -137,6 +137,8 @@ func describe(name string) string {
 		return "Config is one trivet.yaml, valid and with its defaults. It is made by Load or Parse, and is not changed afterwards."
 	case "Config.Admin":
 		return "How this process is watched and steered while it runs."
+	case "Config.DNS":
+		return "A name server whose answers follow the health of pools. There is none unless this is written."
 	case "Config.DrainTimeout":
 		return "How long a process that stops (or hands over to a new one) lets requests in flight end before it cuts them. The default is what most services stop within, and below systemd's 90 seconds."
 	case "Config.Hooks":
@@ -153,6 +155,172 @@ func describe(name string) string {
 		return "What is remembered over restarts."
 	case "Config.Watch":
 		return "Load the file again when it changes. A file that is not valid changes nothing and is reported in the log."
+	case "ContinentPool":
+		return "ContinentPool is a continent and the pool for it."
+	case "ContinentPool.Continent":
+		return "The continent."
+	case "ContinentPool.Pool":
+		return "The pool."
+	case "Coordinates":
+		return "Coordinates are a place on the globe, in degrees."
+	case "CountryPool":
+		return "CountryPool is a country and the pool for it."
+	case "CountryPool.Country":
+		return "The country."
+	case "CountryPool.Pool":
+		return "The pool."
+	case "DNS":
+		return "DNS is an authoritative name server whose answers follow the health of pools. It answers for its zones and for nothing else: it is no resolver."
+	case "DNS.Address":
+		return "Where to answer, over UDP and TCP; a list for several. A host must be an IP address. The default is the port of DNS on every address of this machine."
+	case "DNS.ClientSubnet":
+		return "Resolvers that are believed when they tell where their client is (EDNS Client Subnet, RFC 7871). The default believes all; anybody can tell anything, so it steers answers, but keeps nobody out. An empty list believes none."
+	case "DNS.Cookies":
+		return "Cookies (RFC 7873, RFC 9018), by which a client proves that its address is not forged."
+	case "DNS.FirstProbe":
+		return "How long names wait, at the start and when a reload brings new pools, until every endpoint was probed once. Until then queries are not answered (at the start) or answered as before (after a reload). The default is more than a probe takes."
+	case "DNS.Limits":
+		return "How much one client or network is answered."
+	case "DNS.NSID":
+		return "What this server tells about itself to who asks (NSID, RFC 5001), such as ns1.fra. It tells nothing by default."
+	case "DNS.Places":
+		return "A file in MaxMind's format that says where addresses are: GeoLite2, GeoIP2, DB-IP. Names that answer by geo need it. It is read again with every reload."
+	case "DNS.QueryLog":
+		return "A line for some of the queries. There is none unless this is written."
+	case "DNS.UDPSize":
+		return "The largest answer over UDP, in bytes. The default fits into every network without being cut in pieces (dnsflagday.net/2020)."
+	case "DNS.Zones":
+		return "What is answered for: names, with all that is below them."
+	case "DNSAnswer=all":
+		return "all of them, in random order"
+	case "DNSAnswer=failover":
+		return "the first, by priority and then by order in the pool"
+	case "DNSAnswer=geo":
+		return "of the pool for the client's place"
+	case "DNSAnswer=hash":
+		return "always the same for a client, by weight, as long as it is healthy"
+	case "DNSAnswer=one":
+		return "one at random, each as often as the others"
+	case "DNSAnswer=weighted":
+		return "one at random, by weight"
+	case "DNSCookies":
+		return "DNSCookies are how clients prove where they are."
+	case "DNSCookies.Off":
+		return "Give no cookies and believe none."
+	case "DNSCookies.OldSecret":
+		return "The secret of before: cookies made with it are accepted still, so that secrets can be replaced one server after the other."
+	case "DNSCookies.Secret":
+		return "The secret that they are made with: 32 hexadecimal digits, the same on every server of an anycast address, also those of BIND and Knot. The default is drawn at every start."
+	case "DNSGeo":
+		return "DNSGeo leads clients to pools by where they are. What names the place most exactly goes first: the country, then the continent, then the nearest site. A pool without a healthy endpoint is passed over as long as there is another."
+	case "DNSGeo.Continents":
+		return "Pools by continent."
+	case "DNSGeo.Countries":
+		return "Pools by country."
+	case "DNSGeo.Nearest":
+		return "Where pools are, for clients that neither leads anywhere: the nearest. The file of places must have coordinates."
+	case "DNSGeo.Within":
+		return "Which of a pool's endpoints an answer names."
+	case "DNSHash":
+		return "DNSHash is which part of a client's address counts: that of the resolver which asks, or the subnet that it tells."
+	case "DNSHash.Prefix4":
+		return "Bits of an IPv4 address. The default is what resolvers tell of their clients."
+	case "DNSHash.Prefix6":
+		return "Bits of an IPv6 address."
+	case "DNSLimits":
+		return "DNSLimits keep the server from being used to flood others, who are asked for in forged queries, and from being flooded itself. They hold over UDP only, since nobody can forge the address of a TCP connection."
+	case "DNSLimits.Answers":
+		return "The same answer to the same network. A resolver asks once per TTL, so the default is far above what real ones do. Clients that have proven their address by a cookie are not limited."
+	case "DNSLimits.Connections":
+		return "TCP connections open at a time, of all clients; more are closed at once."
+	case "DNSLimits.ConnectionsPerSource":
+		return "TCP connections open at a time from one IPv4 address, or from one /64 of IPv6."
+	case "DNSLimits.Exempt":
+		return "Networks without limits."
+	case "DNSLimits.Off":
+		return "Do not limit anything over UDP."
+	case "DNSLimits.Prefix4":
+		return "How many bits of an IPv4 address are a network."
+	case "DNSLimits.Prefix6":
+		return "How many bits of an IPv6 address are a network."
+	case "DNSLimits.Queries":
+		return "Queries of one address."
+	case "DNSLimits.Slip":
+		return "Of so many answers beyond a limit, one goes out all the same, but empty and marked as truncated: a real client then asks over TCP. 1 lets all out so, 0 none."
+	case "DNSRecord":
+		return "DNSRecord is all that stands under one name. Its addresses come from pool, from a and aaaa, from alias, or from cname, which suffers nothing beside it."
+	case "DNSRecord.A":
+		return "IPv4 addresses."
+	case "DNSRecord.AAAA":
+		return "IPv6 addresses."
+	case "DNSRecord.Alias":
+		return "The name whose addresses this one has too: what cname can't be at the top of a zone, or beside other records. A name outside the zones here is looked up every 30 seconds by this machine's resolver."
+	case "DNSRecord.Answer":
+		return "Which of them an answer names. The default gives clients another one to try when the first fails before its TTL is over."
+	case "DNSRecord.CAA":
+		return "Which authorities may issue certificates, as in 0 issue \"letsencrypt.org\"."
+	case "DNSRecord.CNAME":
+		return "The name that this one is another name for."
+	case "DNSRecord.Fallback":
+		return "The addresses for serve: fallback."
+	case "DNSRecord.Geo":
+		return "Which pools clients are led to by where they are, for answer: geo. pool takes the rest."
+	case "DNSRecord.HTTPS":
+		return "What browsers should know before they connect (RFC 9460), as in 1 . alpn=\"h2,h3\"."
+	case "DNSRecord.Hash":
+		return "Which part of a client's address hash looks at."
+	case "DNSRecord.Limit":
+		return "Addresses in an answer, at most. The default 0 is 8 for all, and 1 for the others."
+	case "DNSRecord.MX":
+		return "Mail servers, each with its preference: 10 mail."
+	case "DNSRecord.NS":
+		return "Name servers that the name is delegated to. Their addresses stand under their own names, if those are in the zone."
+	case "DNSRecord.Name":
+		return "The name, relative to the zone."
+	case "DNSRecord.PTR":
+		return "The name of an address, in a zone such as 2.0.192.in-addr.arpa."
+	case "DNSRecord.Pool":
+		return "The pool whose healthy endpoints are the name's addresses."
+	case "DNSRecord.Publish":
+		return "The addresses that clients reach endpoints at, where they differ from those that Trivet probes, as behind NAT: by endpoint."
+	case "DNSRecord.SRV":
+		return "Services: priority, weight, port and host, as in 10 5 5060 sip."
+	case "DNSRecord.SVCB":
+		return "The same for other services."
+	case "DNSRecord.Serve":
+		return "What is answered when no endpoint is healthy. An empty answer is no choice: resolvers would keep it, and clients fail even when the probes are wrong."
+	case "DNSRecord.TTL":
+		return "How long resolvers keep it. The default 0 is the zone's ttl, and 30s for a name that follows a pool: resolvers learn of a change when it is over."
+	case "DNSRecord.TTLDown":
+		return "The ttl while an endpoint of the pool is down, if that is less: what changes now may change again soon."
+	case "DNSRecord.TXT":
+		return "Texts, each as it is: v=spf1 -all."
+	case "DNSRecord.Views":
+		return "Other pools or addresses for the clients of some networks. The first that fits wins; pool takes the rest."
+	case "DNSRecord.Weigh":
+		return "What weights follow, besides what they are set to, for weighted and hash. It is damped, so that answers do not oscillate."
+	case "DNSServe=all":
+		return "every endpoint that is not drained or in maintenance"
+	case "DNSServe=fallback":
+		return "the addresses of fallback"
+	case "DNSServe=last_known":
+		return "those that were healthy last"
+	case "DNSView":
+		return "DNSView is what the clients of some networks are answered: from a pool, or always the same."
+	case "DNSView.A":
+		return "IPv4 addresses."
+	case "DNSView.AAAA":
+		return "IPv6 addresses."
+	case "DNSView.Pool":
+		return "The pool."
+	case "DNSView.Source":
+		return "The networks: of the client, as far as its resolver tells; else of the resolver."
+	case "DNSWeigh=fixed":
+		return "nothing: they are as they are set"
+	case "DNSWeigh=latency":
+		return "less to whoever answers slowly: requests that pass through here, or else probes"
+	case "DNSWeigh=requests":
+		return "less to whoever has many requests in flight that passed through here"
 	case "Endpoint":
 		return "Endpoint is one server, or a command that runs as several: either address or run."
 	case "Endpoint.Address":
@@ -587,6 +755,18 @@ func describe(name string) string {
 		return "a line of text"
 	case "ProxyProtocol=v2":
 		return "binary; of udp, before each datagram"
+	case "PublishedAddress":
+		return "PublishedAddress is where clients reach an endpoint."
+	case "PublishedAddress.Addresses":
+		return "What is answered for it."
+	case "PublishedAddress.Endpoint":
+		return "The endpoint, as its pool names it."
+	case "QueryLog":
+		return "QueryLog is a line of JSON for some of the queries."
+	case "QueryLog.Output":
+		return "Where the lines go."
+	case "QueryLog.Sample":
+		return "How many of the queries are logged, chosen at random."
 	case "Queue":
 		return "Queue is where requests wait while every endpoint has as many as it may take."
 	case "Queue.Limit":
@@ -775,6 +955,22 @@ func describe(name string) string {
 		return "The variable's name."
 	case "RunVariable.Value":
 		return "Its value."
+	case "SOA":
+		return "SOA is the start of authority of a zone (RFC 1035 §3.3.13)."
+	case "SOA.Contact":
+		return "Whom to write to about the zone. The default is hostmaster at the zone's name."
+	case "SOA.Expire":
+		return "For servers that copy the zone: how long a copy is good for."
+	case "SOA.Negative":
+		return "How long resolvers remember that something is not there (RFC 2308). It is short, so that what is added is found."
+	case "SOA.Primary":
+		return "The primary name server. The default is the first of ns."
+	case "SOA.Refresh":
+		return "For servers that copy the zone: how often they look for a new version."
+	case "SOA.Retry":
+		return "For servers that copy the zone: how soon they look again after they could not."
+	case "SOA.Serial":
+		return "The zone's version. The default 0 is when the newest of its files was changed, in seconds since 1970."
 	case "SameSite=lax":
 		return "with links from other sites"
 	case "SameSite=none":
@@ -801,6 +997,12 @@ func describe(name string) string {
 		return "Envoy's admission control: keeps the rate of good responses above 95%"
 	case "ShedAlgorithm=throttle":
 		return "the SRE book's client throttling: nothing while every second request is served"
+	case "SitePool":
+		return "SitePool is a pool and where it is."
+	case "SitePool.At":
+		return "Where it is."
+	case "SitePool.Pool":
+		return "The pool."
 	case "Stall":
 		return "Stall takes requests away from an endpoint that has stopped answering: a hung process, a machine that is gone without a word. Connections to it still stand, so nothing else tells until a timeout does."
 	case "Stall.Max":
@@ -901,6 +1103,20 @@ func describe(name string) string {
 		return "passed on untouched, whoever sent them: the application must not believe them"
 	case "XForwarded=replace":
 		return "replaced, whoever sent them"
+	case "Zone":
+		return "Zone is a name with all that is below it."
+	case "Zone.File":
+		return "A zone file (RFC 1035) with SOA, NS and other records. Records here come on top of those in the file. It is read again with every reload, and with watch: true also when it changes."
+	case "Zone.NS":
+		return "The zone's name servers, as the zone above names them. They should be two at least."
+	case "Zone.Name":
+		return "The zone's name, such as example.com."
+	case "Zone.Records":
+		return "What is below the zone's name, and under it."
+	case "Zone.SOA":
+		return "The zone's start of authority. Its defaults do; with a file it is the file's."
+	case "Zone.TTL":
+		return "How long resolvers keep records that do not say otherwise."
 	case "builder":
 		return "builder turns the library's tree into ours."
 	case "checker":
@@ -921,6 +1137,8 @@ func describe(name string) string {
 		return "scalarType is a Go type that is written as one word in the file."
 	case "shape":
 		return "shape is what the tags of a struct say about a mapping in the file. The decoder, the JSON schema and the reference page all read it, so that they can't disagree. yaml:\"key\" the key in the mapping; \"key,required\" when it can't be left out; \",name\" for the field that takes the key itself: a slice of such structs is written as a mapping from names scalar:\"*\" the whole struct may be written as one value, which then goes into this field; scalar:\"off\" ... or as this word, which then sets this bool default:\"2s\" as it would be written in the file min:\"1\" max:\"9\" bounds, both included, as they would be written aka:\"a b\" what other programs call the key: only for hints What a key means is the doc comment of its field (see descriptions.go)."
+	case "text":
+		return "text is a record that is written as in zone files."
 	case "valueError":
 		return "valueError says what is wrong with one value; the decoder adds where it stands."
 	}

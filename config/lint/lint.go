@@ -48,7 +48,7 @@ type report func(path, what, write string)
 
 // rules is every rule; a new section of the file brings its own list.
 func rules() []rule {
-	return slices.Concat(poolRules(), routeRules(), listenerRules(), byAddressRules())
+	return slices.Concat(poolRules(), routeRules(), listenerRules(), dnsRules(), byAddressRules())
 }
 
 // Rules is the name of every rule, with why it matters.

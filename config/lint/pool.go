@@ -229,6 +229,9 @@ func unusedPool(c *config.Config, report report) {
 				return
 			}
 		}
+		if c.DNS.Uses(p.Name) {
+			return
+		}
 		report(path, fmt.Sprintf("pool %s is used by no route", p.Name), "a route with pool: "+string(p.Name)+", or nothing")
 	})
 }

@@ -54,6 +54,7 @@ func (e *env) commands() []*cobra.Command {
 		e.eventsCommand(),
 		e.incidentsCommand(),
 		e.explainCommand(),
+		e.dnsCommand(),
 		e.reloadCommand(),
 		e.upgradeCommand(),
 		e.schemaCommand(),

@@ -50,7 +50,7 @@ pools:
           replicas: 2
           env: {KEPT_SHOP: "1", EDITION: one, GOCOVERDIR: .}
           restart: {backoff: 10ms, backoff_max: 50ms, limit: 3, within: 1m}
-          liveness: {interval: 50ms, timeout: 500ms, fall: 2}
+          liveness: {interval: 50ms, timeout: 10s, fall: 2}
           stop_timeout: 5s
     health: {probe: {http: /}, interval: 100ms}
     slow_start: 0s

@@ -180,7 +180,8 @@ func (s *scene) config(replicas int, env []Variable) Config {
 			Replicas: replicas, StartTimeout: 20 * time.Second, DrainTimeout: 5 * time.Second,
 			Restart: life.Restart{Backoff: 10 * time.Millisecond, BackoffMax: 50 * time.Millisecond, Limit: 3, Within: time.Minute},
 		},
-		Alive:  &Alive{&probe.HTTP{}, health.Policy{Fall: 2, Rise: 1, Interval: 20 * time.Millisecond, FastInterval: 20 * time.Millisecond, Timeout: 250 * time.Millisecond}},
+		// Patient, for a machine that is busy with other tests.
+		Alive:  &Alive{&probe.HTTP{}, health.Policy{Fall: 2, Rise: 1, Interval: 20 * time.Millisecond, FastInterval: 20 * time.Millisecond, Timeout: 10 * time.Second}},
 		Event:  func(e events.Event) { s.mu.Lock(); s.events = append(s.events, e); s.mu.Unlock() },
 		Output: Output{Sink: func(l Line) { s.mu.Lock(); s.lines = append(s.lines, l); s.mu.Unlock() }},
 	}

@@ -113,7 +113,7 @@ func TestTwoHundredKillsUnderLoadLoseNoRequestAndLeaveNoOrphan(t *testing.T) {
 		victim := list[rand.IntN(len(list))]
 		kind, sig, pid := "killed", syscall.SIGKILL, victim.PID
 		switch {
-		case i%10 == 9:
+		case i%20 == 9:
 			kind, sig = "frozen", syscall.SIGSTOP
 		case i%10 == 7:
 			kind, pid = "keeper killed", parent(t, victim.PID)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,10 +77,23 @@ func sweep(token string, group string) (killed int) {
 		}
 		if marked(pid, mark) && unix.PidfdSendSignal(fd, syscall.SIGKILL, nil, 0) == nil {
 			killed++
+			reap(pid)
 		}
 		unix.Close(fd)
 	}
 	return killed
+}
+
+// reap collects a process that was orphaned, if it has come to this one: the first process of a container is
+// everybody's parent. Of others it learns nothing.
+func reap(pid int) {
+	var status syscall.WaitStatus
+	for range 50 {
+		if n, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil); n != 0 || err != nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func marked(pid int, mark []byte) bool {

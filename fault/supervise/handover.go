@@ -131,26 +131,9 @@ func (g *Group) Detach() {
 // It takes the descriptors over, as they are numbered here; on an error it closes
 // them, and the processes end.
 func Adopt(cfg Config, h Handover) (*Group, error) {
-	g, err := adopt(cfg, h)
+	ends, s, err := unpack(cfg, h)
 	if err != nil {
-		for _, fd := range h.FDs {
-			_ = os.NewFile(uintptr(fd), "").Close()
-		}
 		return nil, fmt.Errorf("adopt the processes of %s: %w", cfg.Pool, err)
-	}
-	return g, g.Update(cfg)
-}
-
-func adopt(cfg Config, h Handover) (*Group, error) {
-	if err := cfg.check(); err != nil {
-		return nil, err
-	}
-	var s state
-	if err := json.Unmarshal(h.State, &s); err != nil {
-		return nil, err
-	}
-	if len(h.FDs) != descriptorsEach*len(s.Instances) {
-		return nil, fmt.Errorf("%d descriptors are not enough for %d processes", len(h.FDs), len(s.Instances))
 	}
 	g := newGroup(cfg)
 	g.life = life.Restore(cfg.Policy, s.Life, g.now())
@@ -160,25 +143,57 @@ func adopt(cfg Config, h Handover) (*Group, error) {
 		g.cfg.Ports.Keep(seat.Port)
 	}
 	for i, hi := range s.Instances {
-		in := &instance{
+		in := ends[i]
+		*in = instance{
+			conn: in.conn, output: in.output,
 			id: hi.ID, slot: hi.Slot, generation: hi.Generation, port: hi.Port, token: hi.Token, started: hi.Started,
 			name: g.name(hi.Slot), state: hi.State, dead: hi.Dead, wished: hi.Wished, report: report{PID: hi.PID},
 		}
-		fds := h.FDs[i*descriptorsEach:]
-		conn, err := connOf(fds[0])
-		if err != nil {
-			return nil, err
-		}
-		in.conn = conn
 		for k, stream := range []string{"stdout", "stderr"} {
-			in.output[k] = os.NewFile(uintptr(fds[1+k]), stream)
 			in.lines[k] = &lines{process: in.name, stream: stream, note: in.hear, partial: hi.Partial[k]}
 		}
 		g.cfg.Ports.Keep(in.port)
 		g.instances[in.id] = in
 		g.cfg.Event(events.Event{Kind: events.ProcessAdopted, Where: g.where(in), Evidence: fmt.Sprintf("process %d", hi.PID)})
 	}
-	return g, nil
+	return g, g.Update(cfg)
+}
+
+// unpack checks a hand-over and takes its descriptors over: into one instance each three, or, on an error, to be
+// closed.
+func unpack(cfg Config, h Handover) (ends []*instance, s state, err error) {
+	left := h.FDs
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, in := range ends {
+			in.close()
+		}
+		for _, fd := range left {
+			_ = os.NewFile(uintptr(fd), "").Close()
+		}
+	}()
+	if err = cfg.check(); err != nil {
+		return nil, s, err
+	}
+	if err = json.Unmarshal(h.State, &s); err != nil {
+		return nil, s, err
+	}
+	if len(h.FDs) != descriptorsEach*len(s.Instances) {
+		return nil, s, fmt.Errorf("%d descriptors do not fit %d processes", len(h.FDs), len(s.Instances))
+	}
+	for range s.Instances {
+		in := &instance{}
+		ends = append(ends, in)
+		in.output = [2]*os.File{os.NewFile(uintptr(left[1]), "stdout"), os.NewFile(uintptr(left[2]), "stderr")}
+		socket := left[0]
+		left = left[descriptorsEach:]
+		if in.conn, err = connOf(socket); err != nil {
+			return ends, s, err
+		}
+	}
+	return ends, s, nil
 }
 
 func seatOf(s handSeat) seat { return seat{port: s.Port, proven: s.Proven} }

@@ -255,6 +255,9 @@ func (g *Group) bury(in *instance, err error) {
 		why = "its keeper was killed"
 		r.At = time.Now()
 		g.dies(in, why)
+		if r.PID > 0 {
+			reap(r.PID) // the kernel has killed it with its keeper
+		}
 		if n := sweep(in.token, r.Cgroup); n > 0 {
 			why += fmt.Sprintf(", and left %d processes", n)
 		}

@@ -175,14 +175,25 @@ func writePool(w io.Writer, p painter, pool api.Pool) {
 		fmt.Fprintf(w, ", %s", p.paint(red, "too few are available, so all are used"))
 	}
 	fmt.Fprintln(w)
+	if pool.Failed != "" {
+		fmt.Fprintf(w, "  %s\n", p.paint(red, pool.Failed))
+	}
 	t := table{indent: "  "}
 	t.heading("ENDPOINT", "STATE", ">WEIGHT", ">PRIORITY", ">IN FLIGHT", ">ANSWERS", ">FAILED", ">LATENCY", "WHY")
 	for i := range pool.Endpoints {
 		endpoint := &pool.Endpoints[i]
-		t.row(text(endpoint.Address), stateCell(endpoint), number(endpoint.Weight), number(endpoint.Priority), number(endpoint.InFlight),
+		t.row(text(endpointName(endpoint)), stateCell(endpoint), number(endpoint.Weight), number(endpoint.Priority), number(endpoint.InFlight),
 			number(endpoint.Answers()+endpoint.Sessions), number(endpoint.Failed()), cell{text: millis(endpoint.Latency), right: true}, cell{text: endpoint.Reason, color: dim})
 	}
 	t.write(w, p)
+}
+
+// endpointName is an endpoint's address, and the name of the process that answers there if Trivet keeps it running.
+func endpointName(e *api.Endpoint) string {
+	if e.Process == "" {
+		return e.Address
+	}
+	return e.Address + " (" + e.Process + ")"
 }
 
 // stateCell is an endpoint's state in one word: what keeps it out, or else what its probes say.

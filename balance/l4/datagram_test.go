@@ -273,12 +273,12 @@ func TestASessionEndsWithItsLastAnswer(t *testing.T) {
 		t.Error("the time to the answer is not known")
 	}
 	// Who owes an answer and gives none has failed.
-	r = startPackets(t, "127.0.0.1:0", Settings{Replies: 1, FlowIdle: 20 * time.Millisecond}, func(_ *edge.Listener, _ *Service, cfg *balance.Config) {
+	r = startPackets(t, "127.0.0.1:0", Settings{Replies: 1, FlowIdle: 100 * time.Millisecond}, func(_ *edge.Listener, _ *Service, cfg *balance.Config) {
 		cfg.Outlier.Consecutive = 2
 	}, at, silent)
 	c = r.client()
 	r.eventually("the silent one is ejected", func() bool {
-		askPacket(t, c, "x", 30*time.Millisecond)
+		askPacket(t, c, "x", 120*time.Millisecond)
 		return !r.pool.ByAddress(silent).Status(r.edge.Now()).Available
 	})
 }

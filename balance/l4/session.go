@@ -66,6 +66,9 @@ type half struct {
 
 func (h *half) pending() bool { return h.at < len(h.out) }
 
+// over reports whether the receiver has got all that there will be.
+func (h *half) over() bool { return h.ended && !h.pending() }
+
 // begin takes up a new connection.
 func (x *session) begin() {
 	x.client.size, x.endpoint.size = firstRead, firstRead
@@ -287,10 +290,12 @@ func (x *session) pass() {
 		x.cut()
 		return
 	}
-	if x.client.shut && x.endpoint.shut {
-		x.finish(balance.OK)
+	if x.client.over() && x.endpoint.over() {
+		x.finish(balance.OK) // closing tells both
 		return
 	}
+	x.passEnd(&x.endpoint, x.fd)
+	x.passEnd(&x.client, x.FD)
 	x.rearm()
 }
 
@@ -325,11 +330,15 @@ func (x *session) move(h *half, from, to int, count interface{ Add(uint64) uint6
 			return false
 		}
 	}
-	if h.ended && !h.pending() && !h.shut {
+	return true
+}
+
+// passEnd tells the receiver that nothing more comes.
+func (x *session) passEnd(h *half, to int) {
+	if h.over() && !h.shut {
 		loop.ShutdownWrite(to)
 		h.shut = true
 	}
-	return true
 }
 
 // again has this side's handler called once more after the others.

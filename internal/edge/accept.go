@@ -130,7 +130,31 @@ const (
 	// over. The kernel spreads connections by a hash, which is uneven for few long-lived ones; moving one
 	// costs a wake-up, which is too much for short-lived ones that come out even anyway.
 	uneven = 2
+
+	// brief is how long connections last on average that are called short-lived.
+	brief = 100 * time.Millisecond
 )
+
+// A turnover counts the connections that come, to tell how long they last.
+type turnover struct {
+	since time.Duration
+	came  int // since then
+	last  int // in the time of the same length before
+}
+
+// brief counts a connection, and reports whether those of a worker that has so many open are short-lived: by
+// Little's law, they last as long as it takes for as many to come.
+func (t *turnover) brief(now time.Duration, open int64) bool {
+	if d := now - t.since; d >= brief {
+		t.last = t.came
+		if d >= 2*brief {
+			t.last = 0
+		}
+		t.since, t.came = now, 0
+	}
+	t.came++
+	return int64(t.last) > open
+}
 
 // open begins to accept.
 func (a *acceptor) open() {
@@ -219,7 +243,12 @@ func (a *acceptor) place(fd int, peer netip.AddrPort) {
 		return
 	}
 	c := Conn{Worker: a.w, Binding: a.b, FD: fd, Peer: peer, counted: counted}
-	if to := a.w.edge.emptiest(); to.load.Load()+uneven < a.w.load.Load() {
+	open := a.w.load.Load()
+	if a.w.turnover.brief(a.w.Loop.Now(), open) {
+		c.Binding.Listener().Server.Serve(c)
+		return
+	}
+	if to := a.w.edge.emptiest(); to.load.Load()+uneven < open {
 		c.Worker = to
 		to.load.Add(1) // it counts the connection itself once it has it; until then nobody gives it one too many
 		if to.Loop.Post(func() { to.load.Add(-1); c.Binding.Listener().Server.Serve(c) }) {

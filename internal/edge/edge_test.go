@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/trivet-ha/trivet/internal/loop"
 )
@@ -61,5 +62,27 @@ func TestAnAddressThatIsTakenIsRefused(t *testing.T) {
 			t.Errorf("got %q, %v", got, err)
 		}
 		c.Close()
+	}
+}
+
+func TestConnectionsThatLastShortAreToldFromThoseThatStay(t *testing.T) {
+	var v turnover
+	at := func(now time.Duration, open int64) bool { return v.brief(now, open) }
+	for i := range 64 { // a burst says nothing yet
+		if at(time.Duration(i)*time.Millisecond, int64(i)) {
+			t.Fatal("called short-lived before anything is known")
+		}
+	}
+	if at(110*time.Millisecond, 64) {
+		t.Error("64 came and stayed")
+	}
+	for i := range 200 {
+		at(111*time.Millisecond+time.Duration(i)*100*time.Microsecond, 10)
+	}
+	if !at(220*time.Millisecond, 10) {
+		t.Error("200 came in a tenth of a second and 10 are open")
+	}
+	if at(time.Second, 10) {
+		t.Error("nothing came for long")
 	}
 }

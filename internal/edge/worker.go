@@ -16,11 +16,12 @@ type Worker struct {
 	Loop *loop.Loop
 	Bufs Buffers
 
-	edge *Edge
-	seed uint64
-	load atomic.Int64 // open connections
-	open Conn         // head of the list of all
-	ends []func()     // see OnEnd
+	edge     *Edge
+	seed     uint64
+	load     atomic.Int64 // open connections
+	turnover turnover
+	open     Conn     // head of the list of all
+	ends     []func() // see OnEnd
 }
 
 func newWorker(e *Edge, id int) (*Worker, error) {

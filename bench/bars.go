@@ -67,11 +67,23 @@ func bars() (all []bar) {
 			bar{b.name, "CPU per request against the better of both", againstBest(b.name, cpu, false), atMost(1), "≤ 1.00 ×"},
 			bar{b.name, "p99 against HAProxy", against(b.name, "haproxy", p99), atMost(1), "≤ 1.00 ×"})
 	}
+	for _, b := range []struct {
+		name  string
+		ratio float64
+	}{{"tcp-128-c64", 1.05}, {"tcp-1m-c16", 1.00}, {"tcp-close-c64", 1.00}} {
+		all = append(all,
+			bar{b.name, "requests/s against the better of HAProxy and nginx", againstBest(b.name, perSecond, true), atLeast(b.ratio), fmt.Sprintf("≥ %.2f ×", b.ratio)},
+			bar{b.name, "CPU per request against the better of both", againstBest(b.name, cpu, false), atMost(1), "≤ 1.00 ×"})
+	}
+	for _, name := range []string{"udp-c64", "udp-c512"} {
+		all = append(all, bar{name, "datagrams/s against nginx", against(name, "nginx", perSecond), atLeast(1.2), "≥ 1.20 ×"})
+	}
 	failures := func(f *faultSample) float64 { return float64(f.after.Failures()) }
 	return append(all,
 		bar{"open-2000", "CPU per request against the better of both", againstBest("open-2000", cpu, false), atMost(1), "≤ 1.00 ×"},
 		bar{"open-2000", "p99 against HAProxy", against("open-2000", "haproxy", p99), atMost(1), "≤ 1.00 ×"},
 		bar{"idle", "memory per connection against HAProxy", against("idle", "haproxy", memory), atMost(1), "≤ 1.00 ×"},
+		bar{"tcp-idle", "memory per session against HAProxy", against("tcp-idle", "haproxy", memory), atMost(1), "≤ 1.00 ×"},
 		bar{"kill", "failed requests", ofFault("kill", failures), atMost(0), "0"},
 		bar{"kill", "p99 after over p99 before", ofFault("kill", func(f *faultSample) float64 {
 			return float64(f.after.Latency.Quantile(0.99)) / max(float64(f.before.Latency.Quantile(0.99)), 1)

@@ -13,9 +13,11 @@ type benchCase struct {
 	name, title string
 	run         func(context.Context, *lab, benchCase) error
 
+	kind        string // of the proxies' configurations: "", "-tcp" or "-udp"
 	path        string // speed cases
 	connections int
 	perRequest  bool // a connection for each request
+	window      int  // datagrams that each client has under way
 
 	rate   float64        // open loop
 	signal syscall.Signal // faults
@@ -33,6 +35,12 @@ func cases() []benchCase {
 		{name: "close-c64", title: "128 B, a connection per request, 64 at a time", run: runSpeed, path: "/128", connections: 64, perRequest: true},
 		{name: "open-2000", title: "128 B, open loop, 2 000 requests/s", run: runSpeed, path: "/128", rate: openRate},
 		{name: "idle", title: "memory of an idle client connection", run: runIdle},
+		{name: "tcp-128-c64", title: "By address: 128 B, 64 connections", run: runSpeed, kind: "-tcp", path: "/128", connections: 64},
+		{name: "tcp-1m-c16", title: "By address: 1 MiB, 16 connections", run: runSpeed, kind: "-tcp", path: "/1m", connections: 16},
+		{name: "tcp-close-c64", title: "By address: 128 B, a connection per session, 64 at a time", run: runSpeed, kind: "-tcp", path: "/128", connections: 64, perRequest: true},
+		{name: "tcp-idle", title: "By address: memory of an idle session", run: runIdle, kind: "-tcp"},
+		{name: "udp-c64", title: "UDP: 128 B there and back, 64 clients with 8 under way", run: runSpeed, kind: "-udp", connections: 64, window: 8},
+		{name: "udp-c512", title: "UDP: 128 B there and back, 512 clients with 1 under way", run: runSpeed, kind: "-udp", connections: 512, window: 1},
 		{name: "kill", title: "one of three backends is killed, open loop, 2 000 requests/s", run: runFault, rate: openRate, signal: syscall.SIGKILL},
 		{name: "stop", title: "one of three backends hangs, open loop, 2 000 requests/s", run: runFault, rate: openRate, signal: syscall.SIGSTOP},
 	}
@@ -60,11 +68,15 @@ type sample struct {
 
 // runSpeed measures every proxy in turn, round after round.
 func runSpeed(ctx context.Context, l *lab, c benchCase) error {
-	backends, err := l.backends(ctx, 2)
+	start := l.backends
+	if c.window > 0 {
+		start = l.udpBackends
+	}
+	backends, err := start(ctx, 2)
 	if err != nil {
 		return err
 	}
-	proxies, err := l.proxies(ctx, "", backends)
+	proxies, err := l.proxies(ctx, c.kind, backends)
 	if err != nil {
 		return err
 	}
@@ -103,6 +115,9 @@ func (l *lab) measureQuietly(ctx context.Context, c benchCase, p *server, ours [
 
 func (l *lab) measure(ctx context.Context, c benchCase, p *server, ours []*server) (sample, error) {
 	load := func(seconds float64) (outcome, error) {
+		if c.window > 0 {
+			return closedUDP(ctx, p.port, c.connections, c.window, seconds)
+		}
 		if c.rate > 0 {
 			return openLoop(ctx, p.address(), c.path, c.rate, seconds)
 		}

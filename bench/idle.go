@@ -20,7 +20,7 @@ func runIdle(ctx context.Context, l *lab, c benchCase) error {
 	defer stopAll(backends)
 	// A fresh proxy each time: what a peak has left behind must not hide what connections cost.
 	for round := range max(l.rounds/2, 1) {
-		proxies, err := l.proxies(ctx, "", backends)
+		proxies, err := l.proxies(ctx, c.kind, backends)
 		if err != nil {
 			return err
 		}

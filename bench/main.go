@@ -19,6 +19,12 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == udpBackend {
+		if err := serveUDP(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()

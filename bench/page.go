@@ -136,13 +136,19 @@ func (l *lab) ratio(name, peer, other string, get func(sample) float64) float64 
 }
 
 func (l *lab) speedTable(b *strings.Builder, c benchCase) {
-	if c.path == "" || len(l.of(c.name, l.peers[0])) == 0 {
+	var peers []string
+	for _, p := range l.peers {
+		if len(l.of(c.name, p)) > 0 {
+			peers = append(peers, p)
+		}
+	}
+	if c.path == "" && c.window == 0 || len(peers) == 0 {
 		return
 	}
 	fmt.Fprintf(b, "\n## %s\n\n", c.title)
-	first := l.peers[0]
+	first := peers[0]
 	fmt.Fprintf(b, "| | requests/s | × %s | CPU µs/request | × %s | p50 ms | p99 ms | memory MiB | errors | others %% |\n|---|---|---|---|---|---|---|---|---|---|\n", first, first)
-	for _, peer := range l.peers {
+	for _, peer := range peers {
 		all := l.of(c.name, peer)
 		fmt.Fprintf(b, "| %s | %.0f | %.2f | %.1f | %.2f | %.2f | %.2f | %.0f | %.0f | %.0f |\n", peer,
 			median(all, perSecond), l.ratio(c.name, peer, first, perSecond),
@@ -161,7 +167,7 @@ func sum(all []sample, get func(sample) float64) (total float64) {
 }
 
 func (l *lab) idleTable(b *strings.Builder, c benchCase) {
-	if c.name != "idle" || len(l.of(c.name, l.peers[0])) == 0 {
+	if c.name != "idle" && c.name != "tcp-idle" || len(l.of(c.name, l.peers[0])) == 0 {
 		return
 	}
 	fmt.Fprintf(b, "\n## %s\n\n%d connections that have carried one request each.\n\n| | bytes per connection |\n|---|---|\n", c.title, l.idle)

@@ -32,6 +32,7 @@ type server struct {
 	name  string
 	port  int
 	child *process.Child
+	udp   bool
 }
 
 func (s *server) url(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", s.port, path) }
@@ -135,11 +136,14 @@ func (l *lab) backends(ctx context.Context, n int) ([]*server, error) {
 	return all, nil
 }
 
-// proxies starts all that are compared; kind is "" for the speed configuration and "-fault" for the other.
+// proxies starts all that are compared; kind is "" for the speed configuration by HTTP, or "-fault", "-tcp", "-udp".
 func (l *lab) proxies(ctx context.Context, kind string, backends []*server) ([]*server, error) {
 	extension := map[string]string{"haproxy": ".cfg", "nginx": ".conf", "trivet": ".yaml"}
 	var all []*server
 	for _, name := range l.peers {
+		if kind == "-udp" && name == "haproxy" {
+			continue // does not pass datagrams on
+		}
 		s, err := l.start(ctx, name, name+kind+extension[name], backends)
 		if err != nil {
 			return nil, err
@@ -174,7 +178,7 @@ func (l *lab) start(ctx context.Context, name, config string, backends []*server
 	if err != nil {
 		return nil, err
 	}
-	s := &server{name: name, port: v.Port, child: child}
+	s := &server{name: name, port: v.Port, child: child, udp: strings.Contains(config, "-udp.")}
 	return s, s.untilItServes(ctx)
 }
 
@@ -229,6 +233,9 @@ func (s *server) untilItServes(ctx context.Context) error {
 }
 
 func (s *server) check(ctx context.Context) error {
+	if s.udp {
+		return s.checkUDP(ctx)
+	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for path, size := range map[string]int64{"/128": smallBytes, "/16k": mediumBytes, "/1m": largeBytes} {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url(path), http.NoBody)

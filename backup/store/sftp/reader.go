@@ -51,4 +51,11 @@ func (r *reader) fill() error {
 	return meaning(err)
 }
 
-func (r *reader) Close() error { return r.f.Close() }
+// Close gives the handle back. It cannot fail: the bytes are read already, and a server forgets the handles of a line
+// that has broken.
+func (r *reader) Close() error {
+	if err := r.f.Close(); err != nil {
+		r.s.line.judge(r.c, err)
+	}
+	return nil
+}

@@ -1,7 +1,9 @@
 package sftp
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -82,6 +84,29 @@ func TestOverALineThatIsCutAgainAndAgain(t *testing.T) {
 			return retry.New(open(t, c), retry.Config{Attempts: 50, First: time.Millisecond, Longest: 10 * time.Millisecond})
 		}
 	})
+}
+
+func TestWhatWasReadStaysReadWhenTheLineBreaks(t *testing.T) {
+	s := open(t, created(t, config(testserver.StartSSHD(t), t.TempDir())))
+	data := storetest.Bytes(10_000, 1)
+	h := storetest.HandleOf(store.Pack, data)
+	if err := s.Save(t.Context(), h, data); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Open(t.Context(), h, 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(r)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Errorf("close after the line has broken: %v", err)
+	}
 }
 
 // rename writes a known_hosts file in which the host has another address.

@@ -19,6 +19,7 @@ import (
 	"github.com/trivet-ha/trivet/backup/repository"
 	"github.com/trivet-ha/trivet/backup/store"
 	"github.com/trivet-ha/trivet/backup/store/limit"
+	"github.com/trivet-ha/trivet/backup/store/location"
 	"github.com/trivet-ha/trivet/backup/store/open"
 	"github.com/trivet-ha/trivet/backup/store/s3"
 )
@@ -56,7 +57,7 @@ func (p *place) flags(cmd *cobra.Command) {
 	f.StringVar(&p.caFile, "cacert", "", "trust the certificates in this PEM file, and no others ($RESTIC_CACERT)")
 	f.StringVar(&p.clientCert, "tls-client-cert", "", "show this certificate with its key (PEM) to the server ($RESTIC_TLS_CLIENT_CERT)")
 	f.BoolVar(&p.insecure, "insecure-tls", false, "accept any certificate; for tests only")
-	f.StringArrayVarP(&p.extended, "option", "o", nil, "setting of a store, key=value: "+strings.Join(open.ExtendedNames(), ", "))
+	f.StringArrayVarP(&p.extended, "option", "o", nil, "setting of a store, key=value: "+strings.Join(location.Settings(), ", "))
 	f.DurationVar(&p.lockWait, "retry-lock", time.Minute, "wait so long for others who hold the repository")
 	f.StringVar(&p.objectLock, "object-lock", "", "hold new files back from deletion (S3): compliance:30d or governance:30d")
 	f.BoolVarP(&p.quiet, "quiet", "q", false, "say only what went wrong")
@@ -285,17 +286,17 @@ func (p *place) openAt(cmd *cobra.Command, location string) (*opened, error) {
 	return &opened{repo, st, location}, nil
 }
 
-func explainOpen(err error, location string) error {
+func explainOpen(err error, where string) error {
 	switch {
 	case errors.Is(err, repository.ErrNoRepository):
 		return hinted(fmt.Errorf("open repository: %w", err), `"trivet repo init" makes one`)
 	case errors.Is(err, repository.ErrWrongPassword):
 		return hinted(fmt.Errorf("open repository: %w", err), "is this the right password file, and the right repository?")
 	}
-	if l, perr := open.Parse(location); perr == nil {
-		location = l.String()
+	if l, perr := location.Parse(where); perr == nil {
+		where = l.String()
 	}
-	return fmt.Errorf("open repository %s: %w", location, err)
+	return fmt.Errorf("open repository %s: %w", where, err)
 }
 
 // withRepository makes a verb of a function that needs a repository.

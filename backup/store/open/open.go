@@ -19,6 +19,7 @@ import (
 	"github.com/trivet-ha/trivet/backup/store"
 	"github.com/trivet-ha/trivet/backup/store/limit"
 	"github.com/trivet-ha/trivet/backup/store/local"
+	"github.com/trivet-ha/trivet/backup/store/location"
 	"github.com/trivet-ha/trivet/backup/store/rclone"
 	"github.com/trivet-ha/trivet/backup/store/rest"
 	"github.com/trivet-ha/trivet/backup/store/retry"
@@ -39,7 +40,7 @@ type Options struct {
 	Insecure               bool
 	// Lock is S3 object lock.
 	Lock s3.Lock
-	// Extended are settings of one scheme, "s3.region" and the like: see ExtendedNames.
+	// Extended are settings of one scheme, "s3.region" and the like: see location.Settings.
 	Extended map[string]string
 	// Getenv reads the environment; os.Getenv when nil.
 	Getenv func(string) string
@@ -47,17 +48,9 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// ExtendedNames lists the settings that Options.Extended may hold.
-func ExtendedNames() []string {
-	return []string{
-		"connections", "rclone.args", "rclone.program", "s3.bucket-lookup", "s3.region", "s3.storage-class",
-		"sftp.command", "sftp.known-hosts", "sftp.key",
-	}
-}
-
 // Store opens the store at a location. It connects only as far as Create needs it.
-func Store(ctx context.Context, location string, o Options) (store.Store, error) {
-	l, err := Parse(location)
+func Store(ctx context.Context, where string, o Options) (store.Store, error) {
+	l, err := location.Parse(where)
 	if err != nil {
 		return nil, err
 	}
@@ -76,13 +69,13 @@ func Store(ctx context.Context, location string, o Options) (store.Store, error)
 		return nil, err
 	}
 	switch l.Scheme {
-	case S3:
+	case location.S3:
 		return o.s3(ctx, l, connections)
-	case SFTP:
+	case location.SFTP:
 		return o.sftp(ctx, l)
-	case REST:
+	case location.REST:
 		return o.rest(l, connections)
-	case Rclone:
+	case location.Rclone:
 		return o.rclone(l)
 	}
 	return o.local(l)
@@ -90,8 +83,8 @@ func Store(ctx context.Context, location string, o Options) (store.Store, error)
 
 func (o Options) connections() (int, error) {
 	for name := range o.Extended {
-		if !slices.Contains(ExtendedNames(), name) {
-			return 0, fmt.Errorf("unknown setting %q: there are %s", name, strings.Join(ExtendedNames(), ", "))
+		if !slices.Contains(location.Settings(), name) {
+			return 0, fmt.Errorf("unknown setting %q: there are %s", name, strings.Join(location.Settings(), ", "))
 		}
 	}
 	text, ok := o.Extended["connections"]
@@ -105,7 +98,7 @@ func (o Options) connections() (int, error) {
 	return n, nil
 }
 
-func (o Options) local(l Location) (store.Store, error) {
+func (o Options) local(l location.Location) (store.Store, error) {
 	open := local.Open
 	if o.Create {
 		open = local.Create
@@ -120,7 +113,7 @@ func (o Options) local(l Location) (store.Store, error) {
 	return limit.Store(s, o.Limits), nil
 }
 
-func (o Options) s3(ctx context.Context, l Location, connections int) (store.Store, error) {
+func (o Options) s3(ctx context.Context, l location.Location, connections int) (store.Store, error) {
 	c := s3.Config{
 		Endpoint: l.Host, PlainHTTP: l.PlainHTTP, Bucket: l.Bucket, Prefix: l.Path,
 		Region: o.first(o.Extended["s3.region"], "AWS_REGION", "AWS_DEFAULT_REGION"), PathStyle: o.Extended["s3.bucket-lookup"],
@@ -154,7 +147,7 @@ func (o Options) first(value string, variables ...string) string {
 	return value
 }
 
-func (o Options) sftp(ctx context.Context, l Location) (store.Store, error) {
+func (o Options) sftp(ctx context.Context, l location.Location) (store.Store, error) {
 	c := sftp.Config{User: l.User, Host: l.Host, Port: l.Port, Path: l.Path, Limits: o.Limits}
 	if command := o.Extended["sftp.command"]; command != "" {
 		c.Command = strings.Fields(command)
@@ -177,9 +170,9 @@ func (o Options) sftp(ctx context.Context, l Location) (store.Store, error) {
 	return retry.New(s, o.Retry), nil
 }
 
-func (o Options) rest(l Location, connections int) (store.Store, error) {
+func (o Options) rest(l location.Location, connections int) (store.Store, error) {
 	s, err := rest.New(rest.Config{
-		URL: l.url.String(), User: o.Getenv("RESTIC_REST_USERNAME"), Password: o.Getenv("RESTIC_REST_PASSWORD"),
+		URL: l.URL(), User: o.Getenv("RESTIC_REST_USERNAME"), Password: o.Getenv("RESTIC_REST_PASSWORD"),
 		CAFile: o.CAFile, ClientCertFile: o.ClientCertFile, Insecure: o.Insecure, Connections: connections, Limits: o.Limits,
 	})
 	if err != nil {
@@ -188,7 +181,7 @@ func (o Options) rest(l Location, connections int) (store.Store, error) {
 	return retry.New(s, o.Retry), nil
 }
 
-func (o Options) rclone(l Location) (store.Store, error) {
+func (o Options) rclone(l location.Location) (store.Store, error) {
 	c := rclone.Config{Remote: l.Path, Program: o.Extended["rclone.program"], Limits: o.Limits, Log: o.Log}
 	if args := o.Extended["rclone.args"]; args != "" {
 		c.Args = strings.Fields(args)

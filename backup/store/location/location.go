@@ -1,4 +1,6 @@
-package open
+// Package location answers where a repository is: it reads a location as people write it, in restic's spellings, and
+// writes it without its secrets. It connects to nothing and looks at no file.
+package location
 
 import (
 	"fmt"
@@ -147,6 +149,22 @@ func parseREST(rest string) (Location, error) {
 		return Location{}, fmt.Errorf("rest location is not rest:https://host:port/path")
 	}
 	return Location{Scheme: REST, url: u}, nil
+}
+
+// URL is where a REST server answers, with its password; "" for other schemes.
+func (l Location) URL() string {
+	if l.url == nil {
+		return ""
+	}
+	return l.url.String()
+}
+
+// Settings lists what the stores can be told beyond their location, each as "scheme.setting".
+func Settings() []string {
+	return []string{
+		"connections", "rclone.args", "rclone.program", "s3.bucket-lookup", "s3.region", "s3.storage-class",
+		"sftp.command", "sftp.known-hosts", "sftp.key",
+	}
 }
 
 // String is the location, with "xxxxx" for a password.

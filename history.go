@@ -170,10 +170,10 @@ func (h *history) adopt(file *config.Config, node string) {
 			next[spec.Name] = old
 			continue
 		}
-		k, ended := newHook(&spec, node, h.log), make(chan struct{})
+		k, ended := newHook(&spec, node, h.stream, h.log), make(chan struct{})
 		stop := h.hooks.add(func(ctx context.Context) {
 			defer close(ended)
-			_ = k.Run(ctx, h.stream)
+			_ = k.Run(ctx)
 		})
 		next[spec.Name] = hung{spec: spec, hook: k, stop: stop, ended: ended}
 	}

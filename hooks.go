@@ -9,17 +9,18 @@ import (
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/events"
 	"github.com/trivet-ha/trivet/events/hook"
+	"github.com/trivet-ha/trivet/events/stream"
 )
 
-// newHook makes a hook of the file.
-func newHook(spec *config.Hook, node string, log *slog.Logger) *hook.Hook {
+// newHook makes a hook of the file, which tells what happens from now on.
+func newHook(spec *config.Hook, node string, s *stream.Stream, log *slog.Logger) *hook.Hook {
 	f := events.Filter{Pool: string(spec.Pool), Level: events.Level(spec.Level)}
 	for _, pattern := range spec.Events {
 		f.Kinds = append(f.Kinds, string(pattern))
 	}
 	return hook.New(hook.Config{
 		Name: string(spec.Name), Filter: f, To: delivererOf(spec), Node: node, Concurrency: spec.Concurrency, Attempts: spec.Tries(), Log: log,
-	})
+	}, s)
 }
 
 func delivererOf(spec *config.Hook) hook.Deliverer {

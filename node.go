@@ -181,6 +181,7 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 		})
 	}
+	n.tellStart(file) // first of all that is told of this process
 	start("serve", n.edge.Run)
 	start("dns", n.names.server.Run)
 	start("admin", admin.run)
@@ -189,7 +190,6 @@ func (n *Node) Run(ctx context.Context) error {
 	start("pressure", n.watchPressure)
 	start("watch", n.watch)
 	start("zones", n.watchZones)
-	n.tellStart(file)
 	if n.inherit != nil {
 		n.inherit.ready()
 	}

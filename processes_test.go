@@ -214,9 +214,6 @@ func TestAnotherCommandInTheFileIsRolledOut(t *testing.T) {
 }
 
 func TestProcessesAreSteered(t *testing.T) {
-	if os.Getenv("TRIVET_STRESS") == "" {
-		t.Skip("known to be unsteady: a replica that was stopped is still listed for a moment; TRIVET_STRESS=1 runs it")
-	}
 	r := start(t, keptYAML(t))
 	r.ready(2)
 	one := 1

@@ -75,7 +75,9 @@ const (
 
 // Hook is made by New. Its methods may be called by any goroutine.
 type Hook struct {
-	cfg Config
+	cfg    Config
+	stream *stream.Stream
+	from   *stream.Cursor // Run's
 
 	delivered atomic.Uint64
 	retried   atomic.Uint64
@@ -84,24 +86,23 @@ type Hook struct {
 	pending   atomic.Int64
 }
 
-// New returns a hook.
-func New(cfg Config) *Hook {
+// New returns a hook that tells, once it runs, what happens in s from now on.
+func New(cfg Config, s *stream.Stream) *Hook {
 	cfg.Concurrency, cfg.Attempts = max(1, cfg.Concurrency), max(1, cfg.Attempts)
-	return &Hook{cfg: cfg}
+	return &Hook{cfg: cfg, stream: s, from: s.Live()}
 }
 
 // Name returns the hook's name.
 func (h *Hook) Name() string { return h.cfg.Name }
 
-// Run tells what happens in s until that ends, or until ctx ends, which also
-// gives up what is under way. It returns nil.
-func (h *Hook) Run(ctx context.Context, s *stream.Stream) error {
+// Run tells what happens until the stream ends, or until ctx ends, which also
+// gives up what is under way. It returns nil and may be called once.
+func (h *Hook) Run(ctx context.Context) error {
 	var under sync.WaitGroup
 	defer under.Wait()
 	places := make(chan struct{}, h.cfg.Concurrency)
-	from := s.Live()
 	for {
-		batch, lost, err := from.Next(ctx)
+		batch, lost, err := h.from.Next(ctx)
 		if err != nil {
 			return nil // ended, or told to
 		}
@@ -121,7 +122,7 @@ func (h *Hook) Run(ctx context.Context, s *stream.Stream) error {
 			}
 			h.pending.Add(1)
 			under.Go(func() {
-				h.tell(ctx, s, *e)
+				h.tell(ctx, *e)
 				h.pending.Add(-1)
 				<-places
 			})
@@ -130,9 +131,9 @@ func (h *Hook) Run(ctx context.Context, s *stream.Stream) error {
 }
 
 // tell delivers one event, or says that it could not.
-func (h *Hook) tell(ctx context.Context, s *stream.Stream, e events.Event) {
+func (h *Hook) tell(ctx context.Context, e events.Event) {
 	n := Notice{Node: h.cfg.Node, Event: e}
-	if i, ok := s.Incident(e.Incident); ok {
+	if i, ok := h.stream.Incident(e.Incident); ok {
 		n.Incident = &i
 	}
 	err := h.try(ctx, n)
@@ -143,7 +144,7 @@ func (h *Hook) tell(ctx context.Context, s *stream.Stream, e events.Event) {
 		h.failed.Add(1)
 	default:
 		h.failed.Add(1)
-		s.Publish(events.Event{
+		h.stream.Publish(events.Event{
 			Kind: events.HookFailed, Where: events.Where{Hook: h.cfg.Name}, Evidence: err.Error(),
 			Action: fmt.Sprintf("gave up telling of %s, event %d", e.Kind, e.ID),
 		})

@@ -72,13 +72,14 @@ type scene struct {
 
 func set(t *testing.T, cfg Config, size int) *scene {
 	cfg.Log, cfg.Name, cfg.Node = slog.New(slog.DiscardHandler), "pager", "n1"
-	s := &scene{Stream: stream.New(stream.Config{Size: size}), hook: New(cfg)}
+	s := &scene{Stream: stream.New(stream.Config{Size: size})}
+	s.hook = New(cfg, s.Stream)
 	var wg sync.WaitGroup
 	var live, run context.Context
 	live, s.stop = context.WithCancel(context.Background())
 	run, s.quit = context.WithCancel(context.Background())
 	wg.Go(func() { _ = s.Run(live) })
-	wg.Go(func() { _ = s.hook.Run(run, s.Stream) })
+	wg.Go(func() { _ = s.hook.Run(run) })
 	t.Cleanup(func() { s.stop(); s.quit(); wg.Wait() })
 	synctest.Wait()
 	return s
@@ -86,6 +87,28 @@ func set(t *testing.T, cfg Config, size int) *scene {
 
 func event(k events.Kind) events.Event {
 	return events.Event{Kind: k, Where: events.Where{Pool: "site", Endpoint: "a"}, Evidence: "refused"}
+}
+
+func TestAHookIsToldWhatHappensBeforeItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r := stream.New(stream.Config{}), &receiver{}
+		live, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = s.Run(live) })
+		s.Publish(event(events.ConfigReloaded))
+		synctest.Wait()
+		h := New(Config{To: r, Log: slog.New(slog.DiscardHandler)}, s)
+		s.Publish(event(events.NodeStarted))
+		synctest.Wait()
+		wg.Go(func() { _ = h.Run(t.Context()) })
+		s.Publish(event(events.NodeStopping))
+		synctest.Wait()
+		stop()
+		wg.Wait()
+		if got := fmt.Sprint(r.kinds()); got != "[node.started node.stopping]" {
+			t.Errorf("told %s", got)
+		}
+	})
 }
 
 func TestAHookIsToldWhatItsFilterChoosesInOrder(t *testing.T) {

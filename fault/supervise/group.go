@@ -111,6 +111,8 @@ func (g *Group) work(closing bool) (next time.Duration, over bool) {
 	}
 	actions, wake := g.life.Next(g.now())
 	buried := g.forget()
+	// As it stands now, and not after what follows: an end that is reported meanwhile has yet to be told.
+	over = closing && g.life.Empty() && len(g.instances) == 0
 	g.mu.Unlock()
 	for _, a := range actions {
 		g.carryOut(a)
@@ -121,13 +123,10 @@ func (g *Group) work(closing bool) (next time.Duration, over bool) {
 	for _, id := range buried {
 		delete(g.traces, id) // what there was to tell has been told
 	}
-	if closing && g.life.Empty() && len(g.instances) == 0 {
-		return 0, true
-	}
 	if wake == life.Never {
-		return time.Hour, false
+		return time.Hour, over
 	}
-	return max(0, wake-g.now()), false
+	return max(0, wake-g.now()), over
 }
 
 // forget drops the specs that nothing is of any more, and returns the processes

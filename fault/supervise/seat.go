@@ -74,7 +74,9 @@ func (g *Group) vacate(slot, port int) {
 	g.cfg.Ports.Free(port)
 }
 
-// leaveSeats gives back the ports of slots that shall have no process.
+// leaveSeats gives back the ports of slots that shall have no process. A slot has
+// its seat until Traffic knows, so that a place that is told to be stopped gets
+// nothing any more.
 func (g *Group) leaveSeats() {
 	left := map[int]int{}
 	g.mu.Lock()
@@ -82,12 +84,18 @@ func (g *Group) leaveSeats() {
 	for slot, s := range g.seats {
 		if !g.sits(s.port) && (g.life.Closing() || slot >= len(slots) || slots[slot].Halted) {
 			left[slot] = s.port
-			delete(g.seats, slot)
 		}
 	}
 	g.mu.Unlock()
 	for slot, port := range left {
 		g.vacate(slot, port)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for slot, port := range left {
+		if g.seats[slot].port == port {
+			delete(g.seats, slot)
+		}
 	}
 }
 

@@ -72,6 +72,8 @@ func (g *Group) status(s *life.Slot) Status {
 		if in := g.instances[p.ID]; in != nil {
 			st.PID, st.Address, st.Started = in.last().PID, in.address(), in.started
 		}
+	case s.Halted && st.Address != "":
+		st.State = "stopping" // its address is about to be given back
 	case s.Halted:
 		st.State = "stopped"
 	case s.Failed:

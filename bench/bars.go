@@ -58,6 +58,7 @@ func ofFault(name string, get func(*faultSample) float64) func(*lab) (float64, b
 }
 
 func bars() (all []bar) {
+	all = dnsBars()
 	for _, b := range []struct {
 		name  string
 		ratio float64

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -169,7 +170,7 @@ func TestAnOpenLoopCountsWhatItSent(t *testing.T) {
 }
 
 func TestRefusesFlagsThatMeanNothing(t *testing.T) {
-	for _, args := range [][]string{{"-peers", "apache"}, {"-cases", "1g"}, {"-rounds", "0"}, {"-seconds", "0.1"}, {"-nonsense"}} {
+	for _, args := range [][]string{{"-peers", "apache"}, {"-dns-peers", "bind"}, {"-cases", "1g"}, {"-rounds", "0"}, {"-seconds", "0.1"}, {"-nonsense"}} {
 		if _, err := parseFlags(args); err == nil {
 			t.Errorf("%v was accepted", args)
 		}
@@ -182,20 +183,25 @@ func TestRefusesFlagsThatMeanNothing(t *testing.T) {
 
 // Every configuration must be one that its program accepts, with every value filled in.
 func TestEveryConfigurationIsComplete(t *testing.T) {
-	entries, err := os.ReadDir("peers")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		to := t.TempDir() + "/config"
-		v := values{Port: 1, Metrics: 2, Backends: []int{3, 4}, Dir: "/tmp/dir", Small: "x", ConnectionsMax: 5}
-		if err := writeTemplate("peers/"+e.Name(), to, v); err != nil {
-			t.Errorf("%s: %v", e.Name(), err)
-			continue
+	for pattern, v := range map[string]any{
+		"peers/*.tmpl":       values{Port: 1, Metrics: 2, Backends: []int{3, 4}, Dir: "/tmp/dir", Small: "x", ConnectionsMax: 5},
+		"peers/dns/*/*.tmpl": dnsValues{Port: 1, Backend: 2, Dir: "/tmp/dir", Hosts: dnsHosts()},
+	} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
 		}
-		text, err := os.ReadFile(to)
-		if err != nil || strings.Contains(string(text), "no value") || !strings.HasPrefix(string(text), "# ") {
-			t.Errorf("%s: %v\n%s", e.Name(), err, text)
+		for _, from := range files {
+			to := t.TempDir() + "/config"
+			if err := writeTemplate(from, to, v); err != nil {
+				t.Errorf("%s: %v", from, err)
+				continue
+			}
+			text, err := os.ReadFile(to)
+			said := strings.HasPrefix(string(text), "# ") || strings.HasPrefix(string(text), "; ") // what it is
+			if err != nil || strings.Contains(string(text), "no value") || !said {
+				t.Errorf("%s: %v\n%s", from, err, text)
+			}
 		}
 	}
 }

@@ -21,6 +21,7 @@ type benchCase struct {
 
 	rate   float64        // open loop
 	signal syscall.Signal // faults
+	dns    bool           // name servers are asked
 }
 
 // openRate is the load of the open-loop cases, in requests per second.
@@ -43,6 +44,8 @@ func cases() []benchCase {
 		{name: "udp-c512", title: "UDP: 128 B there and back, 512 clients with 1 under way", run: runSpeed, kind: "-udp", connections: 512, window: 1},
 		{name: "kill", title: "one of three backends is killed, open loop, 2 000 requests/s", run: runFault, rate: openRate, signal: syscall.SIGKILL},
 		{name: "stop", title: "one of three backends hangs, open loop, 2 000 requests/s", run: runFault, rate: openRate, signal: syscall.SIGSTOP},
+		{name: "dns", title: "DNS, A records that follow health", run: runNames, connections: 32, dns: true},
+		{name: "dns-death", title: "DNS, a server behind the name is killed", run: runDeath},
 	}
 }
 

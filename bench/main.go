@@ -26,7 +26,12 @@ func main() {
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	var err error
+	if len(os.Args) == 3 && os.Args[1] == acceptCommand {
+		err = accept(os.Args[2])
+	} else {
+		err = run(ctx, os.Args[1:])
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -36,22 +41,24 @@ func main() {
 
 // settings are the runner's flags.
 type settings struct {
-	peers   []string
-	cases   []string
-	rounds  int
-	seconds float64
-	trivet  string
-	configs string
-	results string
-	quiet   float64 // percent of the machine that others may use in a round
-	idle    int
+	peers    []string
+	dnsPeers []string
+	cases    []string
+	rounds   int
+	seconds  float64
+	trivet   string
+	configs  string
+	results  string
+	quiet    float64 // percent of the machine that others may use in a round
+	idle     int
 }
 
 func parseFlags(args []string) (settings, error) {
 	var s settings
-	var peers, cases string
+	var peers, dns, cases string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&peers, "peers", "haproxy,nginx,trivet", "who is compared, in the order of a round")
+	flags.StringVar(&dns, "dns-peers", strings.Join(dnsPeers(), ","), "which name servers are compared")
 	flags.StringVar(&cases, "cases", "all", "which cases: "+strings.Join(caseNames(), ","))
 	flags.IntVar(&s.rounds, "rounds", 5, "rounds of each speed case; the faults take one in five of these, at least one")
 	flags.Float64Var(&s.seconds, "seconds", 3, "seconds of each measurement, after one second to warm up")
@@ -63,7 +70,7 @@ func parseFlags(args []string) (settings, error) {
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
-	s.peers = strings.Split(peers, ",")
+	s.peers, s.dnsPeers = strings.Split(peers, ","), strings.Split(dns, ",")
 	s.cases = caseNames()
 	if cases != "all" {
 		s.cases = strings.Split(cases, ",")
@@ -76,6 +83,11 @@ func parseFlags(args []string) (settings, error) {
 	for _, name := range s.peers {
 		if !slices.Contains([]string{"haproxy", "nginx", "trivet"}, name) {
 			return s, fmt.Errorf("no peer %q; there are haproxy, nginx and trivet", name)
+		}
+	}
+	for _, name := range s.dnsPeers {
+		if !slices.Contains(dnsPeers(), name) {
+			return s, fmt.Errorf("no name server %q; there are %s", name, strings.Join(dnsPeers(), ", "))
 		}
 	}
 	if s.rounds < 1 || s.seconds < 1 {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,7 +18,7 @@ func (l *lab) page(began time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Measured %s\n\n", began.Format("2 January 2006, 15:04"))
 	b.WriteString(machine())
-	for _, p := range l.peers {
+	for _, p := range l.compared() {
 		fmt.Fprintf(&b, "%s: %s.\n", p, l.version(p))
 	}
 	fmt.Fprintf(&b, "\n%d rounds of %g s, interleaved, after 1 s to warm up. Figures are medians; ratios are medians of the ratios within a round.\n", l.rounds, l.seconds)
@@ -27,11 +26,13 @@ func (l *lab) page(began time.Time) string {
 		fmt.Fprintf(&b, "**%d of %d measurements were disturbed**: others used more than %.0f %% of the machine. Their rounds are left out where a case has quiet ones.\n", bad, all, l.quiet)
 	}
 	b.WriteString("Load, proxy and backends share the machine, so CPU per request of the proxy's processes is the steadiest figure.\n")
-	b.WriteString("The configurations are in [peers](../peers/). Trivet runs with metrics, access control, time-outs and health probes on;\nthe others without checks, metrics and access control.\n")
+	b.WriteString("The configurations are in [peers](../peers/). Trivet runs with metrics, access control, time-outs and health probes on;\nthe other proxies without checks, metrics and access control. Name servers all have their checks, as far as they have any.\n")
 	for _, c := range cases() {
 		l.speedTable(&b, c)
 		l.idleTable(&b, c)
 		l.faultTable(&b, c)
+		l.dnsTable(&b, c)
+		l.deathTable(&b, c)
 	}
 	l.barTable(&b)
 	return b.String()
@@ -55,22 +56,24 @@ func machine() string {
 	return fmt.Sprintf("Machine: %d cores of %s, Linux %s, %s.\n", runtime.NumCPU(), model, release, runtime.Version())
 }
 
-// version asks a program for its version.
-func (l *lab) version(peer string) string {
-	program, args := l.trivet, []string{"version"}
-	if peer != "trivet" {
-		found, err := findProgram(peer)
-		if err != nil {
-			return "not installed"
+// compared lists whoever was measured, each once.
+func (l *lab) compared() []string {
+	var all []string
+	for _, c := range cases() {
+		if !slices.Contains(l.cases, c.name) {
+			continue
 		}
-		program, args = found, []string{"-v"}
+		peers := l.peers
+		if isDNS(c.name) {
+			peers = l.dnsPeers
+		}
+		for _, p := range peers {
+			if !slices.Contains(all, p) {
+				all = append(all, p)
+			}
+		}
 	}
-	text, err := exec.Command(program, args...).CombinedOutput()
-	if err != nil {
-		return "unknown version"
-	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	return strings.TrimSuffix(strings.TrimPrefix(line, "nginx version: "), ".")
+	return all
 }
 
 // of returns the samples of a peer in a case, in order of rounds. Rounds in which others disturbed anyone are left out,

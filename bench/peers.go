@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"text/template"
@@ -25,6 +26,7 @@ type lab struct {
 	files   uint64 // descriptors that a process may have
 	samples []sample
 	faults  []faultSample
+	deaths  []deathSample
 }
 
 // A server is a running proxy or backend.
@@ -46,8 +48,20 @@ const (
 	largeBytes  = 1 << 20
 )
 
+// programs are the backends and the loads that the cases need, whoever is compared.
+func (s *settings) programs() []string {
+	var needed []string
+	if slices.ContainsFunc(s.cases, isDNS) {
+		needed = append(needed, "dnsperf")
+	}
+	if slices.ContainsFunc(s.cases, func(name string) bool { return !isDNS(name) }) {
+		needed = append(needed, "nginx", "wrk")
+	}
+	return needed
+}
+
 func newLab(s settings) (*lab, error) {
-	for _, program := range []string{"nginx", "wrk"} { // the backends and the load, whoever is compared
+	for _, program := range s.programs() {
 		if _, err := findProgram(program); err != nil {
 			return nil, err
 		}
@@ -104,13 +118,16 @@ func raiseFileLimit() uint64 {
 // connectionsMax is how many connections the proxies are told to allow: each may need a second one to a backend.
 func (l *lab) connectionsMax() int { return int(min(l.files-500, 51000)) / 2 }
 
-// findProgram looks in the places where Debian puts servers, too.
+// findProgram looks in the places where Debian puts servers, and where scripts/setup puts what it builds, too.
 func findProgram(name string) (string, error) {
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
+	folders := []string{"", "/usr/sbin"}
+	if cache, err := os.UserCacheDir(); err == nil {
+		folders = append(folders, filepath.Join(cache, "trivet", "bin"))
 	}
-	if path, err := exec.LookPath("/usr/sbin/" + name); err == nil {
-		return path, nil
+	for _, folder := range folders {
+		if path, err := exec.LookPath(filepath.Join(folder, name)); err == nil {
+			return path, nil
+		}
 	}
 	return "", fmt.Errorf("%s is not installed; hint: make setup", name)
 }
@@ -196,7 +213,7 @@ func (l *lab) command(name, file string) (program string, args []string, err err
 	}
 }
 
-func writeTemplate(from, to string, v values) error {
+func writeTemplate(from, to string, v any) error {
 	t, err := template.ParseFiles(from)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,11 +24,13 @@ var (
 )
 
 // Refusal is the error of a call that a policy did not let through. The function
-// was not called.
+// was not called. Calls that are refused at about the same time share one, so it
+// must not be modified.
 type Refusal struct {
 	// Err is ErrOpen, ErrLimited, ErrFull or ErrShed.
 	Err error
-	// Wait is how long it is until another try may be let through; 0 is not known.
+	// Wait is how long it is until another try may be let through, rounded up to
+	// milliseconds; 0 is not known.
 	Wait time.Duration
 }
 
@@ -43,6 +46,22 @@ func (r *Refusal) Unwrap() error { return r.Err }
 
 // RetryAfter returns Wait: what a server puts into a Retry-After field.
 func (r *Refusal) RetryAfter() time.Duration { return r.Wait }
+
+// refusals holds the latest refusal of a policy, so that one that refuses many
+// calls a second costs no allocation for each.
+type refusals struct{ latest atomic.Pointer[Refusal] }
+
+// Refuse returns the error of a call that the policy, which must be one of a
+// stack, does not let through.
+func (p *Policy) Refuse(reason error, wait time.Duration) *Refusal {
+	wait = (wait + time.Millisecond - 1).Truncate(time.Millisecond)
+	r := p.refusals.latest.Load()
+	if r == nil || r.Err != reason || r.Wait != wait {
+		r = &Refusal{Err: reason, Wait: wait}
+		p.refusals.latest.Store(r)
+	}
+	return r
+}
 
 // TimeoutError is the error of a call, or an attempt, that took longer than it
 // may. It is ErrTimeout and context.DeadlineExceeded.

@@ -152,6 +152,30 @@ func TestErrorsSayWhatTheyAre(t *testing.T) {
 	}
 }
 
+// Within a millisecond a policy has one refusal for all, and each stack has its own.
+func TestCallsRefusedAtATimeShareTheirRefusal(t *testing.T) {
+	b := Breaker(breaker.New(breaker.Config{}))
+	p, other := &Must(New(b)).Policies()[0], &Must(New(b)).Policies()[0]
+	r := p.Refuse(ErrOpen, 1500*time.Microsecond)
+	if r.Err != ErrOpen || r.Wait != 2*time.Millisecond {
+		t.Errorf("refused with %v after %v", r.Err, r.Wait)
+	}
+	for name, one := range map[string]struct {
+		refusal *Refusal
+		wait    time.Duration
+		same    bool
+	}{
+		"a moment later":   {p.Refuse(ErrOpen, 1100*time.Microsecond), 2 * time.Millisecond, true},
+		"of another stack": {other.Refuse(ErrOpen, 1500*time.Microsecond), 2 * time.Millisecond, false},
+		"not known":        {p.Refuse(ErrOpen, 0), 0, false},
+		"another reason":   {p.Refuse(ErrShed, 0), 0, false},
+	} {
+		if (one.refusal == r) != one.same || one.refusal.Wait != one.wait {
+			t.Errorf("%s: %+v, the same: %v", name, one.refusal, one.refusal == r)
+		}
+	}
+}
+
 // busy is an error like that of a service which says when to come back.
 type busy time.Duration
 

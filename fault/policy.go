@@ -61,7 +61,8 @@ type Policy struct {
 	Answer   any // *fallback.Fallback[T], or func(context.Context, error) (T, error)
 	Panics   *panics.Recorder
 
-	check func() error
+	check    func() error
+	refusals *refusals // its own in each stack
 }
 
 // Timeout ends what it stands around after a time. The function learns of it by

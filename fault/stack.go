@@ -16,6 +16,7 @@ func New(policies ...Policy) (*Stack, error) {
 	s := &Stack{policies: append([]Policy(nil), policies...)}
 	var errs []error
 	for i := range s.policies {
+		s.policies[i].refusals = &refusals{}
 		if err := s.checkAt(i); err != nil {
 			errs = append(errs, fmt.Errorf("policy %d of %d: %w", i+1, len(s.policies), err))
 		}

@@ -18,7 +18,7 @@ import (
 func (c *call[T]) breaker(ctx context.Context, i int, b *breaker.Breaker) (v T, err error) {
 	t, ok := b.Allow(c.time())
 	if !ok {
-		return c.refused(fault.ErrOpen, b.Wait(c.now))
+		return c.refused(i, fault.ErrOpen, b.Wait(c.now))
 	}
 	ended := false
 	defer func() {
@@ -37,7 +37,7 @@ func (c *call[T]) breaker(ctx context.Context, i int, b *breaker.Breaker) (v T, 
 
 func (c *call[T]) shed(ctx context.Context, i int, s *shed.Shedder) (v T, err error) {
 	if !s.Admit(c.time(), c.about.Priority, rand.Uint64()) {
-		return c.refused(fault.ErrShed, 0)
+		return c.refused(i, fault.ErrShed, 0)
 	}
 	ended := false
 	defer func() {
@@ -55,7 +55,7 @@ func (c *call[T]) adaptive(ctx context.Context, i int, l *adaptive.Limiter) (v T
 	t, ok := l.Acquire(c.time())
 	if !ok {
 		if !c.queue(ctx, l.Gate()) {
-			return c.full(ctx)
+			return c.full(ctx, i)
 		}
 		t = l.Admitted(c.now)
 	}
@@ -73,7 +73,7 @@ func (c *call[T]) adaptive(ctx context.Context, i int, l *adaptive.Limiter) (v T
 
 func (c *call[T]) bulkhead(ctx context.Context, i int, b *bulkhead.Bulkhead) (v T, err error) {
 	if !b.Acquire() && !c.queue(ctx, b) {
-		return c.full(ctx)
+		return c.full(ctx, i)
 	}
 	ended := false
 	defer func() {
@@ -90,11 +90,11 @@ func (c *call[T]) bulkhead(ctx context.Context, i int, b *bulkhead.Bulkhead) (v 
 	return v, err
 }
 
-func (c *call[T]) full(ctx context.Context) (T, error) {
+func (c *call[T]) full(ctx context.Context, i int) (T, error) {
 	if ctx.Err() != nil {
 		return c.gaveUp(ctx)
 	}
-	return c.refused(fault.ErrFull, 0)
+	return c.refused(i, fault.ErrFull, 0)
 }
 
 // queue waits for room in a bulkhead, and reports whether there was some in time.
@@ -131,7 +131,7 @@ func (c *call[T]) limit(ctx context.Context, i int, p *fault.Policy) (v T, err e
 	for {
 		wait, ok := c.reserve(p, n, until-c.now)
 		if !ok && wait > until-c.now {
-			return c.refused(fault.ErrLimited, wait)
+			return c.refused(i, fault.ErrLimited, wait)
 		}
 		if wait > 0 && !c.pause(ctx, wait) {
 			if ok {
@@ -140,7 +140,7 @@ func (c *call[T]) limit(ctx context.Context, i int, p *fault.Policy) (v T, err e
 			if ctx.Err() != nil {
 				return c.gaveUp(ctx)
 			}
-			return c.refused(fault.ErrLimited, wait) // the caller will not wait so long
+			return c.refused(i, fault.ErrLimited, wait) // the caller will not wait so long
 		}
 		if ok {
 			return c.enter(ctx, i+1)

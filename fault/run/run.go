@@ -6,8 +6,8 @@
 // a function must therefore return soon after its context has ended, as all that
 // wait for something do.
 //
-// A call under policies that let it through allocates nothing and takes no lock.
-// A time-out needs one allocation, for the context; a hedge a few.
+// A call under policies that let it through, or refuse it, allocates nothing and
+// takes no lock. A time-out needs one allocation, for the context; a hedge a few.
 package run
 
 import (
@@ -136,10 +136,10 @@ func (c *call[T]) judged(v T, err error) fault.Verdict {
 	return fault.Judge(err)
 }
 
-// refused ends a call that a policy did not let through.
-func (c *call[T]) refused(reason error, wait time.Duration) (v T, err error) {
+// refused ends a call that the i-th policy did not let through.
+func (c *call[T]) refused(i int, reason error, wait time.Duration) (v T, err error) {
 	c.verdict = fault.Verdict{Outcome: fault.Ignored, Final: true, Unsent: true}
-	return v, &fault.Refusal{Err: reason, Wait: wait}
+	return v, c.policies[i].Refuse(reason, wait)
 }
 
 // gaveUp ends a call whose caller did not wait for a policy to let it through.

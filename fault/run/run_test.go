@@ -406,6 +406,16 @@ func TestAResultMayBeAFailure(t *testing.T) {
 	})
 }
 
+func TestCallsThatAreRefusedAllocateNothing(t *testing.T) {
+	b := breaker.New(breaker.Config{})
+	b.Force(breaker.ForcedOpen, "", Now())
+	s := stack(fault.Breaker(b))
+	f := func(context.Context) (int, error) { return 1, nil }
+	if n := testing.AllocsPerRun(1000, func() { _, _ = Do(context.Background(), s, f) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestCallsThatAreLetThroughAllocateNothing(t *testing.T) {
 	s := stack(
 		fault.Fallback(fallback.New(fallback.Config[int]{Static: new(1)})),

@@ -17,13 +17,19 @@ import (
 	"github.com/trivet-ha/trivet/fault/supervise"
 )
 
-// The test binary is three programs: the tests, the keeper of a process, and the shop that is kept.
+// The test binary is four programs: the tests, the keeper of a process, the shop that is kept, and a name server with a network
+// of its own.
 func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv("TRIVET_KEEPER") != "":
 		syscall.Exit(supervise.Keep()) // without what os.Exit says about coverage
 	case os.Getenv("KEPT_SHOP") != "":
 		keptShop()
+	case os.Getenv("GLIBC_ASKS") != "":
+		if err := glibcAsks(os.Getenv("GLIBC_ASKS")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	default:
 		os.Exit(m.Run())
 	}

@@ -230,6 +230,10 @@ func (d *decoder) namedList(n *node, v reflect.Value, path string) {
 // structure decodes a mapping, or the one value that may stand for it.
 func (d *decoder) structure(n *node, v reflect.Value, path string) {
 	s := d.shape(v.Type())
+	if f := s.list(); f != nil && n.kind == kindSequence {
+		d.bounded(n, v.Field(f.index), f, path)
+		return
+	}
 	switch n.kind {
 	case kindScalar:
 		d.shorthand(n, v, s, path)

@@ -20,7 +20,7 @@ dns:
   zones:
     Example.COM:
       records:
-        www: {pool: site, answer: weighted, ttl: 5s, serve: last_known, weigh: latency, limit: 3, publish: {"10.0.0.11:8000": 203.0.113.11}}
+        www: {pool: site, answer: weighted, ttl: 5s, serve: last_known, weigh: latency, limit: 3, publish: {"10.0.0.11:8000": 203.0.113.11, "10.0.0.12:8000": [203.0.113.12, "2001:db8::12"]}}
         lazy: {pool: slow}
         txt: {txt: ["v=spf1 -all", 'say "hi" \ and more', LONG], mx: [10 mail, 20 mail.example.net.]}
         _sip._tcp: {srv: 10 5 5060 sip}

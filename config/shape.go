@@ -10,7 +10,8 @@ import (
 //
 //	yaml:"key"        the key in the mapping; "key,required" when it can't be left out; ",name" for the field that takes the
 //	                  key itself: a slice of such structs is written as a mapping from names
-//	scalar:"*"        the whole struct may be written as one value, which then goes into this field;
+//	scalar:"*"        the whole struct may be written as one value, or as a list if this field takes one, which then goes into
+//	                  this field;
 //	scalar:"off"      ... or as this word, which then sets this bool
 //	default:"2s"      as it would be written in the file
 //	min:"1" max:"9"   bounds, both included, as they would be written
@@ -100,6 +101,16 @@ func (s *shape) hasScalar() bool {
 		}
 	}
 	return false
+}
+
+// list returns the field that the whole struct may be written as, if that takes a list; or nil.
+func (s *shape) list() *field {
+	for i := range s.fields {
+		if f := &s.fields[i]; f.scalar == "*" && f.goType.Kind() == reflect.Slice && !isNamedList(f.goType) {
+			return f
+		}
+	}
+	return nil
 }
 
 // isNamedList tells whether t is a slice that is written as a mapping from names.

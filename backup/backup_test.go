@@ -93,8 +93,8 @@ func (d *diary) String() string {
 func keep(t *testing.T, d *diary, length time.Duration, jobs ...Job) *Keeper {
 	t.Helper()
 	d.began = time.Now()
-	k, err := NewKeeper(jobs, nil)
-	if err != nil {
+	k := NewKeeper(KeeperConfig{})
+	if err := k.Change(jobs); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), length)
@@ -108,7 +108,7 @@ func keep(t *testing.T, d *diary, length time.Duration, jobs ...Job) *Keeper {
 func TestJobsRunWhenTheyAreDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &diary{}
-		k := keep(t, d, 3*time.Hour+time.Minute, Job{Name: "a", When: schedule(t, "every 1h"), Do: func(context.Context) (Outcome, error) {
+		k := keep(t, d, 3*time.Hour+time.Minute, Job{Name: "a", When: schedule(t, "every 1h"), Do: func(context.Context, *Progress) (Outcome, error) {
 			d.add("a")
 			return Outcome{Text: "fine"}, nil
 		}})
@@ -116,7 +116,7 @@ func TestJobsRunWhenTheyAreDue(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 		s := k.Status()[0]
-		if s.Running || s.LastError != "" || s.LastOutcome.Text != "fine" || s.LastSuccess.Sub(d.began) != 3*time.Hour || s.When != "every 1h" {
+		if s.State != Idle || s.Error != "" || s.Outcome.Text != "fine" || s.Succeeded.Sub(d.began) != 3*time.Hour || s.When != "every 1h" || s.Run != 4 || s.Done != 4 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -129,11 +129,11 @@ func TestAMissedRunIsMadeUpOnce(t *testing.T) {
 		keep(t, d, 2*time.Hour, Job{
 			Name: "a", When: schedule(t, "every 24h"),
 			Last: func(context.Context) (time.Time, error) { return begin.Add(-100 * time.Hour), nil },
-			Do:   func(context.Context) (Outcome, error) { d.add("a"); return Outcome{}, nil },
+			Do:   func(context.Context, *Progress) (Outcome, error) { d.add("a"); return Outcome{}, nil },
 		}, Job{
 			Name: "b", When: schedule(t, "every 24h"),
 			Last: func(context.Context) (time.Time, error) { return begin.Add(-23 * time.Hour), nil },
-			Do:   func(context.Context) (Outcome, error) { d.add("b"); return Outcome{}, nil },
+			Do:   func(context.Context, *Progress) (Outcome, error) { d.add("b"); return Outcome{}, nil },
 		})
 		if got, want := d.String(), "0s a\n1h0m0s b"; got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -144,14 +144,14 @@ func TestAMissedRunIsMadeUpOnce(t *testing.T) {
 func TestAFailureIsTriedAgainSoonerAndLessAndLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &diary{}
-		k := keep(t, d, time.Hour, Job{Name: "a", When: schedule(t, "every 24h"), Do: func(context.Context) (Outcome, error) {
+		k := keep(t, d, time.Hour, Job{Name: "a", When: schedule(t, "every 24h"), Do: func(context.Context, *Progress) (Outcome, error) {
 			d.add("a")
 			return Outcome{}, errors.New("no")
 		}})
 		if got, want := d.String(), "0s a\n5m0s a\n15m0s a\n35m0s a"; got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
-		if s := k.Status()[0]; s.Failures != 4 || s.LastError != "no" || !s.LastSuccess.IsZero() {
+		if s := k.Status()[0]; s.Failures != 4 || s.Error != "no" || !s.Succeeded.IsZero() {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -161,7 +161,7 @@ func TestOneRepositoryHasOneJobAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &diary{}
 		job := func(name, repo string) Job {
-			return Job{Name: name, Repository: repo, When: schedule(t, "every 24h"), Do: func(ctx context.Context) (Outcome, error) {
+			return Job{Name: name, Uses: []string{repo}, When: schedule(t, "every 24h"), Do: func(ctx context.Context, _ *Progress) (Outcome, error) {
 				d.add("begin %s", repo)
 				select {
 				case <-time.After(10 * time.Minute):
@@ -179,49 +179,6 @@ func TestOneRepositoryHasOneJobAtATime(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestRunNow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		k, err := NewKeeper([]Job{
-			{Name: "uploads@vault", Do: func(context.Context) (Outcome, error) { <-release; return Outcome{Text: "done"}, nil }},
-			{Name: "uploads@other", Do: func(context.Context) (Outcome, error) { return Outcome{}, errTest }},
-		}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			if o, err := k.RunNow(t.Context(), "uploads@vault"); err != nil || o.Text != "done" {
-				t.Error(o, err)
-			}
-		})
-		synctest.Wait()
-		if _, err := k.RunNow(t.Context(), "uploads@vault"); !errors.Is(err, ErrRunning) {
-			t.Errorf("got %v, want ErrRunning", err)
-		}
-		close(release)
-		wg.Wait()
-		if _, err := k.RunNow(t.Context(), "uploads@other"); !errors.Is(err, errTest) {
-			t.Errorf("got %v", err)
-		}
-		if _, err := k.RunNow(t.Context(), "none"); !errors.Is(err, ErrNoJob) || !strings.Contains(err.Error(), "uploads@vault") {
-			t.Errorf("got %v", err)
-		}
-		if got := k.Named("uploads"); len(got) != 2 {
-			t.Errorf("%q", got)
-		}
-	})
-}
-
-func TestJobsThatMakeNoSenseAreRefused(t *testing.T) {
-	do := func(context.Context) (Outcome, error) { return Outcome{}, nil }
-	for _, jobs := range [][]Job{{{}}, {{Name: "a"}}, {{Name: "a", Do: do}, {Name: "a", Do: do}}} {
-		if _, err := NewKeeper(jobs, nil); err == nil {
-			t.Errorf("%d jobs: no error", len(jobs))
-		}
-	}
 }
 
 var errTest = errors.New("test")
@@ -323,7 +280,7 @@ func TestAPlanKeepsWhatItsPolicyKeeps(t *testing.T) {
 	repo := newRepo(t)
 	open := func(context.Context) (*repository.Repository, func(), error) { return repo, func() {}, nil }
 	n := &note{text: "x"}
-	job := Plan{Name: "notes", Source: n, Keep: retention.Policy{Last: 2}, Options: Options{Host: "here"}}.Job("vault", open)
+	job := Plan{Name: "notes", Source: func() (Source, error) { return n, nil }, Keep: retention.Policy{Last: 2}, Options: Options{Host: "here"}}.Job("vault", open)
 	if job.Name != "notes@vault" {
 		t.Error(job.Name)
 	}
@@ -336,7 +293,7 @@ func TestAPlanKeepsWhatItsPolicyKeeps(t *testing.T) {
 	for i := range 4 {
 		n.text = fmt.Sprint(i)
 		n.missing = i % 2
-		o, err := job.Do(t.Context())
+		o, err := job.Do(t.Context(), &Progress{})
 		if err != nil || o.Partial != (i%2 == 1) || !strings.Contains(o.Text, "snapshot") {
 			t.Fatalf("%+v, %v", o, err)
 		}
@@ -348,8 +305,9 @@ func TestAPlanKeepsWhatItsPolicyKeeps(t *testing.T) {
 	if last, err := job.Last(t.Context()); err != nil || !last.Equal(list[2].Time) {
 		t.Errorf("last: %v, %v", last, err)
 	}
-	for _, j := range []Job{PruneJob("vault", open, Schedule{}, repository.PruneOptions{MaxUnusedPercent: -1}), ScrubJob("vault", open, Schedule{}, 2)} {
-		if o, err := j.Do(t.Context()); err != nil || o.Text == "" {
+	upkeep := Upkeep{Repository: "vault", Open: open}
+	for _, j := range []Job{PruneJob(upkeep, repository.PruneOptions{MaxUnusedPercent: -1}), VerifyJob(upkeep, 2)} {
+		if o, err := j.Do(t.Context(), &Progress{}); err != nil || o.Text == "" {
 			t.Errorf("%s: %+v, %v", j.Name, o, err)
 		}
 		if last, err := j.Last(t.Context()); err != nil || time.Since(last) > time.Minute {
@@ -409,7 +367,7 @@ func TestWhatIsUnusual(t *testing.T) {
 		"encrypted":      {repository.Summary{TotalFilesProcessed: 1000, FilesChanged: 900, FilesUnmodified: 100, TotalBytesProcessed: 1000 * mib, DataAdded: 900 * mib, DataAddedPacked: 901 * mib}, []NoticeKind{Rewritten, Scrambled}},
 	} {
 		var got []NoticeKind
-		for _, n := range Compare(snapshot(c.now), snapshot(before)) {
+		for _, n := range (Canary{}).Compare(snapshot(c.now), snapshot(before)) {
 			got = append(got, n.Kind)
 			if n.Text == "" {
 				t.Errorf("%s: no text", name)
@@ -419,7 +377,7 @@ func TestWhatIsUnusual(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
-	if Compare(nil, nil) != nil || Compare(snapshot(before), &repository.Snapshot{}) != nil {
+	if (Canary{}).Compare(nil, nil) != nil || (Canary{}).Compare(snapshot(before), &repository.Snapshot{}) != nil {
 		t.Error("without summaries there is nothing to say")
 	}
 }

@@ -2,11 +2,9 @@ package backup
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -19,38 +17,44 @@ type Opener func(context.Context) (repo *repository.Repository, closeIt func(), 
 
 // Plan is a backup that is made again and again.
 type Plan struct {
-	Name   string
-	Source Source
+	Name string
+	// Source builds what is saved, anew for each run: lists of exceptions may have changed.
+	Source func() (Source, error)
 	When   Schedule
+	// SkipMissed is Job's.
+	SkipMissed bool
 	// Before and After run around the backup.
 	Before, After Hook
 	Options       Options
-	// Keep says which of this plan's snapshots stay after each backup; all when empty.
+	// Keep says which of this plan's snapshots stay after each backup; all when empty. After an unusual backup all
+	// stay: a person should look first.
 	Keep retention.Policy
 }
 
-// Job is the plan for one repository. The plan's name becomes a tag of its snapshots.
+// PlanTag is the tag of the snapshots of a plan.
+func PlanTag(name string) string { return "plan:" + name }
+
+// RepositoryUse is how a job says that it uses a repository.
+func RepositoryUse(name string) string { return "repository " + name }
+
+// Job is the plan for one repository. The plan's name becomes a tag of its snapshots. Jobs of one plan never run at the
+// same time: their hooks would meet.
 func (p Plan) Job(repositoryName string, open Opener) Job {
-	tag := "plan:" + p.Name
-	p.Options.Tags = append(slices.Clone(p.Options.Tags), tag)
+	p.Options.Tags = append(slices.Clone(p.Options.Tags), PlanTag(p.Name))
 	return Job{
-		Name: p.Name + "@" + repositoryName, Repository: repositoryName, When: p.When,
+		Name: p.Name + "@" + repositoryName, Uses: []string{RepositoryUse(repositoryName), "backup " + p.Name}, When: p.When, SkipMissed: p.SkipMissed,
 		Last: func(ctx context.Context) (last time.Time, err error) {
 			err = with(ctx, open, func(repo *repository.Repository) error {
-				s, err := repo.FindSnapshot(ctx, "latest", repository.SnapshotFilter{Tags: [][]string{{tag}}})
-				if errors.Is(err, repository.ErrNoSnapshot) {
-					return nil
-				}
-				if err == nil {
-					last = s.Time
-				}
+				last, err = p.last(ctx, repo)
 				return err
 			})
 			return last, err
 		},
-		Do: func(ctx context.Context) (o Outcome, err error) {
+		Do: func(ctx context.Context, progress *Progress) (o Outcome, err error) {
+			p := p
+			p.Options.Progress = progress
 			err = with(ctx, open, func(repo *repository.Repository) error {
-				o, err = p.run(ctx, repo, tag)
+				o, err = p.run(ctx, repo)
 				return err
 			})
 			return o, err
@@ -67,17 +71,60 @@ func with(ctx context.Context, open Opener, do func(*repository.Repository) erro
 	return do(repo)
 }
 
-func (p Plan) run(ctx context.Context, repo *repository.Repository, tag string) (Outcome, error) {
+// last is the time of the plan's newest snapshot of this machine.
+func (p *Plan) last(ctx context.Context, repo *repository.Repository) (time.Time, error) {
+	host := p.Options.Host
+	if host == "" {
+		var err error
+		if host, err = os.Hostname(); err != nil {
+			return time.Time{}, err
+		}
+	}
+	s, err := repo.FindSnapshot(ctx, "latest", repository.SnapshotFilter{Hosts: []string{host}, Tags: [][]string{{PlanTag(p.Name)}}})
+	switch {
+	case errors.Is(err, repository.ErrNoSnapshot):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, err
+	}
+	return s.Time, nil
+}
+
+func (p *Plan) run(ctx context.Context, repo *repository.Repository) (Outcome, error) {
+	source, err := p.Source()
+	if err != nil {
+		return Outcome{}, err
+	}
 	r, err := Between(ctx, p.Before, p.After, func(ctx context.Context) (Result, error) {
-		return Save(ctx, repo, p.Source, p.Options)
+		return Save(ctx, repo, source, p.Options)
 	})
 	if err != nil {
 		return Outcome{}, err
 	}
-	o := Outcome{Partial: r.Missing > 0, Text: "nothing changed"}
+	o := outcomeOf(&r)
+	if p.Keep.Empty() || r.Snapshot == nil || len(r.Notices) > 0 {
+		return o, nil
+	}
+	filter := repository.SnapshotFilter{Hosts: []string{r.Snapshot.Hostname}, Tags: [][]string{{PlanTag(p.Name)}}}
+	removed, err := Forget(ctx, repo, filter, p.Keep, time.Now())
+	if err != nil {
+		return o, fmt.Errorf("snapshot %s is saved, but old ones are not forgotten: %w", r.Snapshot.ID().Short(), err)
+	}
+	if len(removed) > 0 {
+		o.Text += fmt.Sprintf("; %d old snapshots forgotten", len(removed))
+	}
+	return o, nil
+}
+
+func outcomeOf(r *Result) Outcome {
+	o := Outcome{Partial: r.Missing > 0, Missing: r.Missing, Notices: r.Notices, Text: "nothing changed", Files: r.Files, Bytes: r.Bytes}
+	for kind, n := range r.Stats.NewBytes {
+		o.Added += int64(n)
+		o.Stored += int64(r.Stats.StoredBytes[kind])
+	}
 	if r.Snapshot != nil {
-		s := r.Snapshot.Summary
-		o.Text = fmt.Sprintf("snapshot %s: %d files, %d bytes, %d new", r.Snapshot.ID().Short(), s.TotalFilesProcessed, s.TotalBytesProcessed, s.DataAdded)
+		o.Snapshot = r.Snapshot.ID().String()
+		o.Text = fmt.Sprintf("snapshot %s: %d files, %d bytes, %d new, %d stored", r.Snapshot.ID().Short(), o.Files, o.Bytes, o.Added, o.Stored)
 	}
 	if r.Missing > 0 {
 		o.Text += fmt.Sprintf("; %d things could not be saved", r.Missing)
@@ -85,17 +132,7 @@ func (p Plan) run(ctx context.Context, repo *repository.Repository, tag string) 
 	for _, n := range r.Notices {
 		o.Text += fmt.Sprintf("; unusual (%s): %s", n.Kind, n.Text)
 	}
-	if p.Keep.Empty() || r.Snapshot == nil {
-		return o, nil
-	}
-	removed, err := Forget(ctx, repo, repository.SnapshotFilter{Hosts: []string{r.Snapshot.Hostname}, Tags: [][]string{{tag}}}, p.Keep, time.Now())
-	if err != nil {
-		return o, fmt.Errorf("forget old snapshots: %w", err)
-	}
-	if len(removed) > 0 {
-		o.Text += fmt.Sprintf("; %d old snapshots forgotten", len(removed))
-	}
-	return o, nil
+	return o
 }
 
 // Forget removes the snapshots that the filter selects and the policy does not keep, all taken as one group.
@@ -119,87 +156,4 @@ func Forget(ctx context.Context, repo *repository.Repository, filter repository.
 		return nil, nil
 	}
 	return doomed, repo.RemoveSnapshots(ctx, doomed)
-}
-
-// PruneJob removes what no snapshot needs.
-func PruneJob(repositoryName string, open Opener, when Schedule, options repository.PruneOptions) Job {
-	return upkeep("prune", repositoryName, open, when, func(ctx context.Context, repo *repository.Repository) (Outcome, error) {
-		r, err := repo.Prune(ctx, options)
-		return Outcome{Text: fmt.Sprintf("%d packs copied, %d condemned, %d deleted (%d bytes)", r.RepackedPacks, r.CondemnedPacks, r.DeletedPacks, r.DeletedBytes)}, err
-	})
-}
-
-// ScrubJob checks the structure, and reads another part of the data each time: all of it in so many runs.
-func ScrubJob(repositoryName string, open Opener, when Schedule, parts uint) Job {
-	return upkeep("scrub", repositoryName, open, when, func(ctx context.Context, repo *repository.Repository) (Outcome, error) {
-		var turn struct{ Part, Of uint }
-		memory := rememberedIn(repo, "scrub-turn")
-		memory.load(&turn)
-		turn.Part = turn.Part%max(parts, 1) + 1
-		if turn.Of != parts {
-			turn.Part, turn.Of = 1, parts
-		}
-		options := repository.CheckOptions{}
-		if parts > 0 {
-			options.Data = repository.Share{Part: turn.Part, Of: parts}
-		}
-		var first error
-		s, err := repo.Check(ctx, options, func(p repository.Problem) {
-			if first == nil && !p.Harmless() {
-				first = p
-			}
-		})
-		if err == nil && s.Problems > 0 {
-			err = fmt.Errorf("%d problems found; the first: %w", s.Problems, first)
-		}
-		if err == nil {
-			memory.save(turn)
-		}
-		return Outcome{Text: fmt.Sprintf("%d snapshots, %d packs checked, %d read (%d bytes)", s.Snapshots, s.Packs, s.PacksRead, s.BytesRead)}, err
-	})
-}
-
-// upkeep is a job whose last time is remembered beside the repository's cache.
-func upkeep(what, repositoryName string, open Opener, when Schedule, do func(context.Context, *repository.Repository) (Outcome, error)) Job {
-	return Job{
-		Name: what + "@" + repositoryName, Repository: repositoryName, When: when,
-		Last: func(ctx context.Context) (last time.Time, err error) {
-			err = with(ctx, open, func(repo *repository.Repository) error {
-				rememberedIn(repo, what+"-last").load(&last)
-				return nil
-			})
-			return last, err
-		},
-		Do: func(ctx context.Context) (o Outcome, err error) {
-			err = with(ctx, open, func(repo *repository.Repository) error {
-				began := time.Now()
-				if o, err = do(ctx, repo); err == nil {
-					rememberedIn(repo, what+"-last").save(began)
-				}
-				return err
-			})
-			return o, err
-		},
-	}
-}
-
-// memory is a small file beside the cache of a repository. To lose it costs an early run, no more: errors are not reported.
-type memory string
-
-func rememberedIn(repo *repository.Repository, name string) memory {
-	return memory(repo.CachePath(filepath.Join("jobs", name)))
-}
-
-func (m memory) load(into any) {
-	if text, err := os.ReadFile(string(m)); err == nil {
-		_ = json.Unmarshal(text, into)
-	}
-}
-
-func (m memory) save(v any) {
-	text, err := json.Marshal(v)
-	if err != nil || m == "" || os.MkdirAll(filepath.Dir(string(m)), 0o700) != nil {
-		return
-	}
-	_ = os.WriteFile(string(m), text, 0o600)
 }

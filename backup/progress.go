@@ -14,9 +14,12 @@ type Progress struct {
 	current                atomic.Pointer[string]
 }
 
-// Expect says how much there is to do, as far as it is known.
+// Begin says that the work begins now, unless it has been said.
+func (p *Progress) Begin() { p.begin.CompareAndSwap(0, time.Now().UnixNano()) }
+
+// Expect says how much there is to do, as far as it is known, and that it begins.
 func (p *Progress) Expect(files, bytes int64) {
-	p.begin.CompareAndSwap(0, time.Now().UnixNano())
+	p.Begin()
 	p.totalFiles.Store(files)
 	p.totalBytes.Store(bytes)
 }

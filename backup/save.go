@@ -32,6 +32,8 @@ type Options struct {
 	SkipUnchanged bool
 	// Writer says how blobs are written.
 	Writer repository.WriterOptions
+	// Canary looks for what is unusual.
+	Canary Canary
 	// Progress counts what is done; nobody looks when nil.
 	Progress *Progress
 	// Report hears of each problem, one at a time.
@@ -46,6 +48,8 @@ type Result struct {
 	Parent *repository.Snapshot
 	Tree   repository.ID
 	Stats  repository.WriterStats
+	// Files and Bytes are what the source has now, saved in this run or before.
+	Files, Bytes int64
 	// Missing is the number of things that could not be saved.
 	Missing int
 	// Notices say what is unusual about this backup, compared with its parent.
@@ -100,7 +104,7 @@ func save(ctx context.Context, repo *repository.Repository, source Source, o Opt
 		}
 	}()
 	var mu sync.Mutex
-	o.Progress.Expect(0, 0)
+	o.Progress.Begin() // whoever gave it may know how much there is
 	saved, err := source.Save(ctx, Target{
 		Repository: repo, Writer: w, Fresh: o.Fresh, Progress: o.Progress,
 		Parent: func(ctx context.Context) (*repository.Snapshot, error) { return findParent(ctx, repo, source, o) },
@@ -118,7 +122,7 @@ func save(ctx context.Context, repo *repository.Repository, source Source, o Opt
 	if err != nil {
 		return r, err
 	}
-	r.Tree = saved.Tree
+	r.Tree, r.Files, r.Bytes = saved.Tree, int64(saved.Summary.TotalFilesProcessed), int64(saved.Summary.TotalBytesProcessed)
 	if !saved.Parent.IsZero() {
 		if r.Parent, err = repo.LoadSnapshot(ctx, saved.Parent); err != nil {
 			return r, fmt.Errorf("load the parent: %w", err)
@@ -162,7 +166,7 @@ func announce(ctx context.Context, w *repository.Writer, source Source, o Option
 		return err
 	}
 	r.Snapshot = s
-	r.Notices = Compare(s, r.Parent)
+	r.Notices = o.Canary.Compare(s, r.Parent)
 	if c, ok := source.(Committer); ok {
 		r.Kept = c.Committed(ctx, s)
 	}

@@ -41,6 +41,12 @@ func ParseSchedule(spec string) (Schedule, error) {
 	return Schedule{spec: text, cron: c}, nil
 }
 
+// Every is due when so much time has passed. An interval below a minute becomes one.
+func Every(d time.Duration) Schedule {
+	d = max(d, shortestInterval)
+	return Schedule{spec: "every " + d.String(), every: d}
+}
+
 // WithJitter spreads what is due at the same time: each name is late by its own part of d, always the same.
 func (s Schedule) WithJitter(d time.Duration) Schedule {
 	s.jitter = max(d, 0)

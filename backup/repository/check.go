@@ -192,29 +192,40 @@ func (c *checker) run(ctx context.Context) error {
 // loadIndexes loads every index file that can be loaded, and reports the others. If prune exchanges files meanwhile, it
 // begins again.
 func (c *checker) loadIndexes(ctx context.Context) error {
-	const attempts = 3
-	for i := range attempts {
-		fresh, problems, err := c.tryLoadIndexes(ctx)
-		if errors.Is(err, store.ErrNotExist) && i+1 < attempts {
-			continue
+	x := c.r.index
+	x.loading.Lock()
+	defer x.loading.Unlock()
+	var problems []Problem
+	err := x.exchange(func(fresh *masterIndex) (err error) {
+		const attempts = 3
+		for range attempts {
+			problems, err = c.tryLoadIndexes(ctx, fresh)
+			if !errors.Is(err, store.ErrNotExist) {
+				break
+			}
+			fresh.mu.Lock()
+			fresh.reset()
+			fresh.mu.Unlock()
 		}
-		if err != nil {
-			return err
-		}
-		for _, p := range problems {
-			c.found(p)
-		}
-		c.adopt(fresh)
-		return nil
+		return err
+	})
+	if err != nil {
+		return err
 	}
+	for _, p := range problems {
+		c.found(p)
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	c.table, c.order = x.table, x.table.byPack()
+	c.stats.Blobs = x.table.n
 	return nil
 }
 
-func (c *checker) tryLoadIndexes(ctx context.Context) (*masterIndex, []Problem, error) {
-	fresh := newMasterIndex(c.r)
+func (c *checker) tryLoadIndexes(ctx context.Context, fresh *masterIndex) ([]Problem, error) {
 	ids, err := c.r.listSet(ctx, store.Index)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var mu sync.Mutex
 	var problems []Problem
@@ -225,7 +236,9 @@ func (c *checker) tryLoadIndexes(ctx context.Context) (*masterIndex, []Problem, 
 		defer mu.Unlock()
 		switch {
 		case isDamage(err):
+			fresh.mu.Lock()
 			fresh.damaged[id] = err
+			fresh.mu.Unlock()
 			problems = append(problems, Problem{Kind: IndexDamaged, Err: fmt.Errorf("index %s: %w", id.Short(), err)})
 			return nil
 		case err != nil:
@@ -240,19 +253,7 @@ func (c *checker) tryLoadIndexes(ctx context.Context) (*masterIndex, []Problem, 
 		}
 		return nil
 	})
-	return fresh, problems, err
-}
-
-// adopt makes what was loaded the index of the repository.
-func (c *checker) adopt(fresh *masterIndex) {
-	x := c.r.index
-	x.loading.Lock()
-	defer x.loading.Unlock()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.adopt(fresh)
-	c.table, c.order = x.table, x.table.byPack()
-	c.stats.Blobs = x.table.n
+	return problems, err
 }
 
 func keys[K comparable, V any](m map[K]V) []K {

@@ -42,7 +42,12 @@ func (w *Writer) commit(s *Snapshot) (ID, error) {
 	if err := w.lock.Settled(); err != nil {
 		return ID{}, err
 	}
-	if err := w.enterCommit(ctx); err != nil {
+	if !w.committed {
+		if err := w.lock.enterCommit(ctx); err != nil {
+			return ID{}, err
+		}
+		w.committed = true
+	} else if err := w.lock.alive(ctx); err != nil {
 		return ID{}, err
 	}
 	if err := w.confirmIndex(ctx, *s.Tree); err != nil {
@@ -65,37 +70,27 @@ func (w *Writer) commit(s *Snapshot) (ID, error) {
 	return s.id, nil
 }
 
-// enterCommit says in the lock that a commit is under way. If prune was first, it waits until that is done.
-func (w *Writer) enterCommit(ctx context.Context) error {
-	if w.committed {
-		w.lock.mu.Lock()
-		defer w.lock.mu.Unlock()
-		return w.lock.aliveLocked(ctx)
-	}
+// enterCommit says in the lock that a commit is under way. If prune was first, it waits until that is done. From here to the
+// end of the lock no index file is exchanged.
+func (l *Lock) enterCommit(ctx context.Context) error {
 	deadline := time.Now().Add(swapPatience)
 	for {
-		if err := w.lock.change(ctx, forCommit); err != nil {
+		if err := l.change(ctx, forCommit); err != nil {
 			return err
 		}
-		locks, err := w.r.liveLocks(ctx)
+		locks, err := l.r.liveLocks(ctx)
 		if err != nil {
 			return err
 		}
-		var holder *LockInfo
-		for _, l := range locks {
-			if l.Exclusive {
-				holder = &l
-			}
-		}
-		if holder == nil {
-			w.committed = true
+		i := slices.IndexFunc(locks, func(other LockInfo) bool { return other.Exclusive })
+		if i < 0 {
 			return nil
 		}
-		if err := w.lock.change(ctx, forWriting); err != nil {
+		if err := l.change(ctx, forWriting); err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return &LockedError{*holder}
+			return &LockedError{locks[i]}
 		}
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
@@ -103,16 +98,16 @@ func (w *Writer) enterCommit(ctx context.Context) error {
 	}
 }
 
-// confirmIndex makes sure that the index as it is now knows every blob below root. As long as no index file has
-// vanished since the writer began, that follows from how the blobs came about. Otherwise it walks the trees, and
-// brings condemned packs that it needs back into the index.
+// confirmIndex makes sure that the index as it is now knows every blob below root. If no index was exchanged since the
+// writer began, that follows from how the blobs came about. Otherwise it walks the trees, and brings condemned
+// packs that it needs back into the index.
 func (w *Writer) confirmIndex(ctx context.Context, root ID) error {
 	now, err := w.r.listSet(ctx, store.Index)
 	if err != nil {
 		return err
 	}
-	if subset(w.base, now) {
-		return nil
+	if exchanged, err := w.exchanged(ctx, now); err != nil || !exchanged {
+		return err
 	}
 	if err := w.r.ReloadIndex(ctx); err != nil {
 		return err
@@ -126,6 +121,50 @@ func (w *Writer) confirmIndex(ctx context.Context, root ID) error {
 	}
 	w.base = now
 	return nil
+}
+
+// exchanged reports whether index files were exchanged since the writer began. Every exchange leaves a mark that names the
+// sessions alive, and such a mark outlives them. What has vanished is no measure: a file that another writer made, that
+// this one has looked blobs up in, and that is gone again, is in neither of the two listings.
+func (w *Writer) exchanged(ctx context.Context, now map[ID]struct{}) (bool, error) {
+	if !subset(w.base, now) {
+		return true, nil // of an exchange under way when the listing was made, or by another program
+	}
+	for id := range now {
+		if _, old := w.base[id]; old {
+			continue
+		}
+		waiting, err := w.r.waitingFor(ctx, id)
+		if isDamage(err) || errors.Is(err, store.ErrNotExist) {
+			return true, nil // it may have been a mark
+		}
+		if err != nil {
+			return false, err
+		}
+		if slices.Contains(waiting, w.lock.session) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// waitingFor returns the sessions that an index file waits for: none, unless it is a mark.
+func (r *Repository) waitingFor(ctx context.Context, index ID) ([]string, error) {
+	x := r.index
+	x.mu.RLock()
+	_, known := x.files[index]
+	mark := x.marks[index]
+	x.mu.RUnlock()
+	if !known {
+		var err error
+		if mark, err = r.loadIndexFile(ctx, index); err != nil {
+			return nil, err
+		}
+	}
+	if mark == nil {
+		return nil, nil
+	}
+	return mark.waitingFor, nil
 }
 
 // missingBelow walks the trees below root and returns the blobs that the index does not know. Trees in

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/trivet-ha/trivet/backup/store"
@@ -25,6 +26,8 @@ type masterIndex struct {
 	marks     map[ID]*indexFile // those of the files that condemn packs
 	damaged   map[ID]error      // files that can't be read: backup and restore go on without, prune does not
 	loaded    bool
+	outdated  bool         // files that it was loaded from are gone: the next to ask loads it anew
+	next      *masterIndex // is being loaded to take this one's place
 }
 
 func newMasterIndex(r *Repository) *masterIndex {
@@ -39,7 +42,7 @@ func (x *masterIndex) reset() {
 	x.condemned = make(map[ID]condemnedPack)
 	x.marks = make(map[ID]*indexFile)
 	x.damaged = make(map[ID]error)
-	x.loaded = false
+	x.loaded, x.outdated = false, false
 }
 
 // LoadIndex loads the index now if it is not loaded. All that reads blobs does it by itself.
@@ -52,20 +55,28 @@ func (r *Repository) ReloadIndex(ctx context.Context) error {
 	return r.index.reload(ctx)
 }
 
+// reload loads another index, which then takes this one's place: meanwhile look-ups find what they found before. x.loading
+// is held.
 func (x *masterIndex) reload(ctx context.Context) error {
-	fresh := newMasterIndex(x.r)
-	if err := fresh.load(ctx); err != nil {
-		return err
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.adopt(fresh)
-	return nil
+	return x.exchange(func(fresh *masterIndex) error { return fresh.load(ctx) })
 }
 
-// adopt takes over what another has loaded. x.mu is held.
-func (x *masterIndex) adopt(fresh *masterIndex) {
-	x.table, x.files, x.condemned, x.marks, x.damaged, x.loaded = fresh.table, fresh.files, fresh.condemned, fresh.marks, fresh.damaged, true
+// exchange puts what load makes in place of what x knows. x.loading is held.
+func (x *masterIndex) exchange(load func(fresh *masterIndex) error) error {
+	fresh := newMasterIndex(x.r)
+	x.mu.Lock()
+	x.next = fresh
+	x.mu.Unlock()
+	err := load(fresh)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.next = nil
+	if err != nil {
+		return err
+	}
+	x.table, x.files, x.condemned, x.marks, x.damaged = fresh.table, fresh.files, fresh.condemned, fresh.marks, fresh.damaged
+	x.loaded, x.outdated = true, false
+	return nil
 }
 
 func (x *masterIndex) ensure(ctx context.Context) error {
@@ -78,16 +89,19 @@ func (x *masterIndex) ensure(ctx context.Context) error {
 	x.loading.Lock()
 	defer x.loading.Unlock()
 	x.mu.RLock()
-	loaded = x.loaded
+	loaded, outdated := x.loaded, x.outdated
 	x.mu.RUnlock()
-	if loaded {
+	switch {
+	case loaded:
 		return nil
+	case outdated:
+		return x.reload(ctx)
 	}
 	return x.load(ctx)
 }
 
-// load adds all index files. If one vanishes meanwhile (prune has replaced it by another) the listing is
-// read again.
+// load adds all index files. If one vanishes meanwhile (prune has replaced it by another) it begins again, from nothing: what
+// was read of the files before the exchange may be wrong after it.
 func (x *masterIndex) load(ctx context.Context) error {
 	const attempts = 5
 	for range attempts {
@@ -102,6 +116,9 @@ func (x *masterIndex) load(ctx context.Context) error {
 			x.r.cache.retain(store.Pack, x.hasPack)
 			return nil
 		}
+		x.mu.Lock()
+		x.reset()
+		x.mu.Unlock()
 	}
 	return errors.New("load index: files vanish as fast as they are listed")
 }
@@ -110,6 +127,9 @@ func (x *masterIndex) loadListed(ctx context.Context) (vanished bool, err error)
 	var ids []ID
 	var bytes int64
 	listed := make(map[ID]struct{})
+	x.mu.RLock()
+	before := keys(x.files)
+	x.mu.RUnlock()
 	err = x.r.listIDs(ctx, store.Index, func(id ID, sizeBytes int64) error {
 		listed[id] = struct{}{}
 		x.mu.RLock()
@@ -125,7 +145,11 @@ func (x *masterIndex) loadListed(ctx context.Context) (vanished bool, err error)
 	if err != nil {
 		return false, err
 	}
-	x.r.cache.retain(store.Index, func(id ID) bool { _, ok := listed[id]; return ok })
+	isListed := func(id ID) bool { _, ok := listed[id]; return ok }
+	x.r.cache.retain(store.Index, isListed)
+	if slices.ContainsFunc(before, func(id ID) bool { return !isListed(id) }) {
+		return true, nil
+	}
 
 	// An entry takes 50 to 70 bytes of a sealed index file (its ID does not compress).
 	x.mu.Lock()
@@ -155,6 +179,16 @@ func (x *masterIndex) loadListed(ctx context.Context) (vanished bool, err error)
 	return vanished, err
 }
 
+// whole returns an error if an index file can't be read.
+func (x *masterIndex) whole() error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for id, err := range x.damaged {
+		return fmt.Errorf("index %s can't be read (repair the index first): %w", id.Short(), err)
+	}
+	return nil
+}
+
 // isDamage tells a file that is not what it was from a store that can't be reached.
 func isDamage(err error) bool {
 	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrUnauthenticated) || errors.Is(err, io.ErrUnexpectedEOF)
@@ -176,6 +210,9 @@ func (r *Repository) loadIndexFile(ctx context.Context, id ID) (*indexFile, erro
 func (x *masterIndex) add(id ID, f *indexFile) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.next != nil {
+		x.next.add(id, f) // its listing may be older than the file
+	}
 	packs := make([]uint32, len(f.packs))
 	for i := range f.packs {
 		packs[i] = x.table.addPack(f.packs[i].id, f.packs[i].entries)
@@ -189,8 +226,15 @@ func (x *masterIndex) add(id ID, f *indexFile) {
 	}
 }
 
-// follow lists the index files and returns their names. If files that this index was loaded from are gone, it
-// forgets what it knows, for packs may be gone, too; if there are new ones, the next look-up loads them.
+// outdate makes the next look-up load the index anew.
+func (x *masterIndex) outdate() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.loaded, x.outdated = false, true
+}
+
+// follow lists the index files and returns their names. If files that this index was loaded from are gone, the next look-up
+// loads it anew, for packs may be gone, too; if there are new ones, the next look-up adds them.
 func (x *masterIndex) follow(ctx context.Context) (map[ID]struct{}, error) {
 	listed, err := x.r.listSet(ctx, store.Index)
 	if err != nil {
@@ -200,10 +244,8 @@ func (x *masterIndex) follow(ctx context.Context) (map[ID]struct{}, error) {
 	defer x.loading.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !subset(x.files, listed) {
-		x.reset()
-	}
-	x.loaded = x.loaded && len(x.files)+len(x.damaged) == len(listed)
+	x.outdated = x.outdated || !subset(x.files, listed) || !subset(x.damaged, listed)
+	x.loaded = x.loaded && !x.outdated && len(x.files)+len(x.damaged) == len(listed)
 	return listed, nil
 }
 

@@ -314,10 +314,31 @@ func (l *Lock) refresh() error {
 	return l.write(l.ctx)
 }
 
-// aliveLocked tells whether the lock still protects: it is there, and fresh enough that nobody ignores it.
-func (l *Lock) aliveLocked(ctx context.Context) error {
+// alive tells whether the lock still protects.
+func (l *Lock) alive(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.aliveLocked(ctx)
+}
+
+// fresh is alive without asking the store: nobody ignores the lock for its age.
+func (l *Lock) fresh() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.freshLocked()
+}
+
+func (l *Lock) freshLocked() error {
 	if age := time.Now().Round(0).Sub(l.refreshed); age > lockAbort || age < -lockAbort {
 		return fmt.Errorf("%w: not refreshed for %v", ErrLockLost, age.Round(time.Second))
+	}
+	return nil
+}
+
+// aliveLocked tells whether the lock still protects: it is there, and fresh enough that nobody ignores it.
+func (l *Lock) aliveLocked(ctx context.Context) error {
+	if err := l.freshLocked(); err != nil {
+		return err
 	}
 	_, err := l.r.store.Stat(ctx, store.Handle{Kind: store.Lock, Name: l.id.String()})
 	if errors.Is(err, store.ErrNotExist) {

@@ -64,9 +64,10 @@ type PruneResult struct {
 }
 
 type pruner struct {
-	r      *Repository
+	r      *Repository // of its own, with an index that nobody else adds to
 	o      PruneOptions
 	lock   *Lock
+	swap   *Lock // while the index is exchanged
 	result PruneResult
 
 	ripe    map[ID]*indexFile // marks whose sessions had ended before this run looked at anything else
@@ -90,15 +91,23 @@ func (r *Repository) Prune(ctx context.Context, o PruneOptions) (PruneResult, er
 	if err != nil {
 		return PruneResult{}, fmt.Errorf("prune: %w", err)
 	}
-	p := &pruner{r: r, o: o, lock: lock}
+	p := &pruner{r: r.apart(), o: o, lock: lock}
 	err = lock.Settled()
 	if err == nil {
 		err = p.run(lock.Context())
+		r.index.outdate()
 	}
 	if err = errors.Join(err, lock.Unlock()); err != nil {
 		return p.result, fmt.Errorf("prune: %w", err)
 	}
 	return p.result, nil
+}
+
+// apart is the same repository with an index of its own.
+func (r *Repository) apart() *Repository {
+	own := newRepository(r.store, r.options, r.config, r.master, r.keyID)
+	own.cache, own.blobs = r.cache, r.blobs
+	return own
 }
 
 func (p *pruner) run(ctx context.Context) error {
@@ -115,8 +124,8 @@ func (p *pruner) run(ctx context.Context) error {
 		return err
 	}
 	p.ripe = p.ripeMarks(live)
-	for id, err := range p.r.index.damaged {
-		return fmt.Errorf("index %s can't be read (repair the index first): %w", id.Short(), err)
+	if err := p.r.index.whole(); err != nil {
+		return err
 	}
 	if err := p.mark(ctx); err != nil {
 		return err

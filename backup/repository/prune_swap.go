@@ -15,7 +15,8 @@ func (p *pruner) condemn(ctx context.Context) ([]condemnedPack, error) {
 	if len(p.remove) == 0 && len(p.orphans) == 0 {
 		return nil, nil
 	}
-	swap, err := p.r.lockForSwap(ctx)
+	var err error
+	p.swap, err = p.r.lockForSwap(ctx)
 	var locked *LockedError
 	if errors.As(err, &locked) {
 		p.result.Postponed = &locked.Holder
@@ -25,8 +26,27 @@ func (p *pruner) condemn(ctx context.Context) ([]condemnedPack, error) {
 	if err != nil {
 		return nil, err
 	}
-	condemned, err := p.swap(swap.Context())
-	return condemned, errors.Join(err, swap.Unlock())
+	condemned, err := p.exchange(p.swap.Context())
+	err = errors.Join(err, p.swap.Unlock())
+	p.swap = nil
+	return condemned, err
+}
+
+// stillHeld is asked before each change that the locks must cover: the machine may have slept since.
+func (p *pruner) stillHeld() error {
+	if p.swap != nil {
+		if err := p.swap.fresh(); err != nil {
+			return err
+		}
+	}
+	return p.lock.fresh()
+}
+
+func (p *pruner) removeFile(ctx context.Context, kind store.Kind, id ID) error {
+	if err := p.stillHeld(); err != nil {
+		return err
+	}
+	return p.r.store.Remove(ctx, store.Handle{Kind: kind, Name: id.String()})
 }
 
 // lockForSwap waits a while for commits to end, and for other programs not at all: a backup of stock restic may take hours.
@@ -44,13 +64,14 @@ func (r *Repository) lockForSwap(ctx context.Context) (*Lock, error) {
 	}
 }
 
-// swap runs under the exclusive lock: no commit is under way, and none begins.
-func (p *pruner) swap(ctx context.Context) ([]condemnedPack, error) {
-	if err := p.spareNew(ctx); err != nil {
-		return nil, err
-	}
+// exchange runs under the exclusive lock: no commit is under way, and no session begins. Sessions come first, as in run: what
+// a session that has ended put into the index is seen, and one that ends later is waited for.
+func (p *pruner) exchange(ctx context.Context) ([]condemnedPack, error) {
 	sessions, err := p.otherSessions(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.spareNew(ctx); err != nil {
 		return nil, err
 	}
 	condemned := p.condemnedPacks()
@@ -62,6 +83,9 @@ func (p *pruner) swap(ctx context.Context) ([]condemnedPack, error) {
 	// The mark comes first: from here on the packs can be found again whatever happens.
 	if len(sessions) > 0 || p.o.KeepCondemned > 0 {
 		mark := &indexFile{condemned: condemned, waitingFor: sessions}
+		if err := p.stillHeld(); err != nil {
+			return nil, err
+		}
 		id, err := p.r.saveUnpacked(ctx, store.Index, appendIndexJSON(nil, mark))
 		if err != nil {
 			return nil, fmt.Errorf("write mark: %w", err)
@@ -88,6 +112,9 @@ func (p *pruner) spareNew(ctx context.Context) error {
 	if err := p.r.index.ensure(ctx); err != nil {
 		return err
 	}
+	if err := p.r.index.whole(); err != nil {
+		return err
+	}
 	var roots []ID
 	for id, root := range now {
 		if _, known := p.planned[id]; !known {
@@ -99,8 +126,6 @@ func (p *pruner) spareNew(ctx context.Context) error {
 	if err := m.run(ctx, roots); err != nil {
 		return err
 	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
 	for pos := range uint32(x.table.n) {
 		e := x.table.at(pos)
 		delete(p.orphans, x.table.packs[e.packPos()])
@@ -108,19 +133,27 @@ func (p *pruner) spareNew(ctx context.Context) error {
 			p.spareBlob(x.table, &BlobHandle{e.id, e.kind()})
 		}
 	}
+	for _, mark := range x.marks {
+		for _, pack := range mark.packs { // of another program: that file stays as it is
+			delete(p.remove, pack.id)
+		}
+	}
 	return nil
 }
 
-// spareBlob keeps one pack of a blob, unless one stays anyway.
+// spareBlob keeps one pack of a blob, unless one stays anyway. One that is there is better than one that is only listed.
 func (p *pruner) spareBlob(t *blobTable, h *BlobHandle) {
-	var last ID
+	var best ID
 	for e, step := t.find(h, 0); e != nil; e, step = t.find(h, step) {
-		last = t.packs[e.packPos()]
-		if _, goes := p.remove[last]; !goes {
+		pack := t.packs[e.packPos()]
+		if _, goes := p.remove[pack]; !goes {
 			return
 		}
+		if _, there := p.sizes[pack]; there || best.IsZero() {
+			best = pack
+		}
 	}
-	delete(p.remove, last)
+	delete(p.remove, best)
 }
 
 // otherSessions lists the sessions of ours that may know the index as it was. It looks twice: a directory is not read in
@@ -163,18 +196,19 @@ func (p *pruner) condemnedPacks() []condemnedPack {
 // also puts small index files together.
 func (p *pruner) replaceIndexes(ctx context.Context) error {
 	x := p.r.index
-	x.mu.RLock()
 	replaced, kept := p.indexesToReplace()
 	packs := x.packsAt(kept)
-	x.mu.RUnlock()
 	if len(replaced) == 0 {
 		return nil
+	}
+	if err := p.stillHeld(); err != nil {
+		return err
 	}
 	if err := p.r.saveIndex(ctx, packs); err != nil {
 		return err
 	}
 	for _, id := range replaced {
-		if err := p.r.store.Remove(ctx, store.Handle{Kind: store.Index, Name: id.String()}); err != nil {
+		if err := p.removeFile(ctx, store.Index, id); err != nil {
 			return err
 		}
 	}

@@ -11,8 +11,6 @@ import (
 // ripeMarks returns the marks whose condemned packs nobody can rely on any more.
 func (p *pruner) ripeMarks(live []LockInfo) map[ID]*indexFile {
 	x := p.r.index
-	x.mu.RLock()
-	defer x.mu.RUnlock()
 	ripe := make(map[ID]*indexFile)
 	for id, mark := range x.marks {
 		waits := slices.ContainsFunc(live, func(l LockInfo) bool { return slices.Contains(mark.waitingFor, l.Session) })
@@ -59,7 +57,7 @@ func (p *pruner) sweep(ctx context.Context, condemned []condemnedPack) error {
 		}
 	}
 	for id := range p.ripe {
-		if err := p.r.store.Remove(ctx, store.Handle{Kind: store.Index, Name: id.String()}); err != nil {
+		if err := p.removeFile(ctx, store.Index, id); err != nil {
 			return err
 		}
 		p.r.index.forgetMark(id)
@@ -68,7 +66,7 @@ func (p *pruner) sweep(ctx context.Context, condemned []condemnedPack) error {
 }
 
 func (p *pruner) deletePack(ctx context.Context, id ID, bytes int64) error {
-	if err := p.r.store.Remove(ctx, store.Handle{Kind: store.Pack, Name: id.String()}); err != nil {
+	if err := p.removeFile(ctx, store.Pack, id); err != nil {
 		return err
 	}
 	if _, there := p.sizes[id]; there {

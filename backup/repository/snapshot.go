@@ -291,20 +291,21 @@ func (r *Repository) removeSnapshots(ctx context.Context, snapshots []*Snapshot)
 }
 
 // RewriteSnapshot replaces a snapshot by a changed one (other tags, say) and returns the new ID. The old one is
-// removed once the new one is durable.
+// removed once the new one is durable. The error is ErrNoSnapshot if somebody else has removed it meanwhile.
 func (r *Repository) RewriteSnapshot(ctx context.Context, s *Snapshot, change func(*Snapshot)) (ID, error) {
-	lock, err := r.Lock(ctx, Shared)
+	lock, err := r.lock(ctx, Shared, forWriting)
 	if err != nil {
 		return ID{}, fmt.Errorf("rewrite snapshot: %w", err)
 	}
-	id, err := r.rewriteSnapshot(lock.Context(), s, change)
+	id, err := r.rewriteSnapshot(lock, s, change)
 	if err = errors.Join(err, lock.Unlock()); err != nil {
 		return ID{}, fmt.Errorf("rewrite snapshot %s: %w", s.id.Short(), err)
 	}
 	return id, nil
 }
 
-func (r *Repository) rewriteSnapshot(ctx context.Context, s *Snapshot, change func(*Snapshot)) (ID, error) {
+func (r *Repository) rewriteSnapshot(lock *Lock, s *Snapshot, change func(*Snapshot)) (ID, error) {
+	ctx := lock.Context()
 	n := s.clone()
 	change(n)
 	if n.Tree == nil || *n.Tree != *s.Tree {
@@ -312,6 +313,13 @@ func (r *Repository) rewriteSnapshot(ctx context.Context, s *Snapshot, change fu
 	}
 	if n.Original == nil {
 		n.Original = &s.id
+	}
+	// While the old one is there, what it needs is, and stays indexed until the commit is over.
+	if err := lock.enterCommit(ctx); err != nil {
+		return ID{}, err
+	}
+	if there, err := r.HasSnapshot(ctx, s.id); err != nil || !there {
+		return ID{}, errors.Join(err, fmt.Errorf("%w: it was removed", ErrNoSnapshot))
 	}
 	if err := r.writeSnapshot(ctx, n); err != nil {
 		return ID{}, err

@@ -49,7 +49,7 @@ type Writer struct {
 	reopen  float64
 	noChain bool
 
-	base      map[ID]struct{} // index files when the writer began
+	base      map[ID]struct{} // index files when the writer began, or when it last looked at all of them
 	committed bool            // the lock says forCommit
 
 	uploads chan struct{}
@@ -167,6 +167,10 @@ func (w *Writer) writeIndex(ctx context.Context) error {
 	w.doneMu.Unlock()
 	if len(packs) == 0 {
 		return nil
+	}
+	// Packs of a writer that is believed dead are deleted: they must not be indexed any more.
+	if err := w.lock.alive(ctx); err != nil {
+		return fmt.Errorf("write index: %w", err)
 	}
 	if st, ok := w.r.store.(store.Stager); ok {
 		if err := st.Barrier(ctx); err != nil {

@@ -130,6 +130,7 @@ func glibcAsks(dir string) error {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
 	for d, err := n.DNS(); err != nil || !d.Ready; d, err = n.DNS() {

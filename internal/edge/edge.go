@@ -62,6 +62,7 @@ type Edge struct {
 	mu        sync.Mutex
 	bindings  map[string]*Binding
 	sockets   map[string]*socket // by address
+	ending    map[string]*socket // by address: they still take what the kernel has queued
 	inherited map[string][]int
 	ended     bool // Run has returned
 }
@@ -79,7 +80,7 @@ func New(cfg Config) (*Edge, error) {
 	}
 	e := &Edge{
 		origin: cfg.Origin, log: cfg.Log,
-		bindings: map[string]*Binding{}, sockets: map[string]*socket{}, inherited: maps.Clone(cfg.Inherited),
+		bindings: map[string]*Binding{}, sockets: map[string]*socket{}, ending: map[string]*socket{}, inherited: maps.Clone(cfg.Inherited),
 	}
 	for i := range cfg.Loops {
 		w, err := newWorker(e, i)
@@ -186,10 +187,16 @@ func (e *Edge) open(want map[string]*Listener) (opened []*socket, err error) {
 	return opened, nil
 }
 
+// endingMax is how long an address that comes back waits for the socket that had it before.
+const endingMax = 5 * time.Second
+
 // listen opens an address, or takes over what was inherited for it.
 func (e *Edge) listen(address string, deferred bool) (*socket, error) {
 	fds := e.inherited[address]
 	if len(fds) == 0 {
+		if err := e.ending[address].wait(endingMax); err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
+		}
 		return listen(address, len(e.workers), deferred)
 	}
 	return adopt(address, fds, len(e.workers), deferred)
@@ -257,12 +264,16 @@ func newTaker(sock *socket, w *Worker, b *Binding, fds []int) taker {
 
 // unserve ends a socket, after what the kernel has queued on it.
 func (e *Edge) unserve(sock *socket) {
+	maps.DeleteFunc(e.ending, func(_ string, s *socket) bool { return s.wait(0) == nil })
+	e.ending[sock.address] = sock
+	sock.closed = make(chan struct{})
 	passed := sock.passed
 	var left atomic.Int32
 	left.Store(int32(len(sock.takers)))
 	done := func() {
 		if left.Add(-1) == 0 {
 			sock.close()
+			close(sock.closed)
 		}
 	}
 	for i, t := range sock.takers {

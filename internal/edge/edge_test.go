@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -62,6 +63,48 @@ func TestAnAddressThatIsTakenIsRefused(t *testing.T) {
 			t.Errorf("got %q, %v", got, err)
 		}
 		c.Close()
+	}
+}
+
+func TestAnAddressThatGoesComesBackAtOnce(t *testing.T) {
+	e, err := New(Config{Loops: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { e.Run(ctx) })
+	defer wg.Wait()
+	defer stop()
+	apply := func(addresses ...string) {
+		t.Helper()
+		var all []*Listener
+		if len(addresses) > 0 {
+			all = []*Listener{{Name: "a", Addresses: addresses, Server: greeter{}}}
+		}
+		if err := e.Apply(all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply("127.0.0.1:0")
+	tcp, path := e.Addr("127.0.0.1:0"), filepath.Join(t.TempDir(), "s")
+	apply()
+	if err := e.ending["127.0.0.1:0"].wait(endingMax); err != nil { // under another name than in what follows
+		t.Fatal(err)
+	}
+	for range 50 {
+		apply(tcp, "unix:"+path)
+		for network, address := range map[string]string{"tcp": tcp, "unix": path} {
+			c, err := net.Dial(network, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(c); err != nil || string(got) != "hello" {
+				t.Errorf("%s: got %q, %v", network, got, err)
+			}
+			c.Close()
+		}
+		apply()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,8 +23,9 @@ type socket struct {
 	path    string // of a Unix socket, to be removed at the end
 	packets bool   // datagrams come in
 	binding *Binding
-	takers  []taker // one for each worker
-	passed  bool    // another process has it too
+	takers  []taker       // one for each worker
+	passed  bool          // another process has it too
+	closed  chan struct{} // made when it begins to end, closed when it has ended
 }
 
 // A taker takes what comes in at a socket, for one worker, whose goroutine calls it.
@@ -280,6 +282,19 @@ func (s *socket) addr() string {
 		return s.address
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(portOf(s.fds[0]))))
+}
+
+// wait returns when a socket that is ending has ended; one that never was has.
+func (s *socket) wait(longest time.Duration) error {
+	if s == nil {
+		return nil
+	}
+	select {
+	case <-s.closed:
+		return nil
+	case <-time.After(longest):
+		return errors.New("the socket that had this address before has not ended yet")
+	}
 }
 
 func (s *socket) close() {

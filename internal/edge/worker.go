@@ -127,6 +127,7 @@ func (c *Conn) Close() {
 	}
 	if c.FD >= 0 {
 		loop.Close(c.FD)
+		c.FD = -1 // the number may be another's by the next line
 	}
 	c.prev.next, c.next.prev = c.next, c.prev
 	c.next, c.prev = nil, nil

@@ -66,6 +66,10 @@ bench: setup-bench build ## Compare with HAProxy and nginx on this machine (ROUN
 microbench: setup-go ## Go benchmarks of the hot paths
 	go test -run '^$$' -bench . -benchmem $(PKGS)
 
+.PHONY: endure
+endure: setup-go ## What takes minutes: ten million DNS queries, one in ten malformed
+	TRIVET_TEST_LONG=1 go test -run Endures -timeout 30m -v ./balance/gslb
+
 ## The machine
 
 .PHONY: setup

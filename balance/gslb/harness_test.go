@@ -2,7 +2,6 @@ package gslb
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,13 +20,7 @@ import (
 	"github.com/trivet-ha/trivet/balance/gslb/zone"
 )
 
-// queries is how many queries the test of endurance sends.
-var queries = flag.Int("queries", 200_000, "queries of the test of endurance, one in ten of them malformed")
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func name(text string) wire.Name {
 	n, err := wire.ParseName(text, wire.Root)

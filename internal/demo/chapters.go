@@ -24,6 +24,7 @@ func Chapters() []Chapter {
 		{"A shop hangs", frozen},
 		{"A shop is drained for a new version", drained},
 		{"The configuration changes under load", reloaded},
+		{"Names follow the same health", named},
 	}
 }
 

@@ -199,6 +199,8 @@ func (c *client) handle(p []byte) {
 	}
 	n, err := c.w.req.Parse(p, &lis.Limits)
 	switch {
+	case err != nil && lis.HTTP2 != nil && c.tls == nil && !c.whole && !namesHTTP(p):
+		c.speakHTTP2(p) // which refuses the preface in words that a client of HTTP/2 understands (RFC 9113 §3.4)
 	case err != nil:
 		c.reject(lis, err)
 	case n == 0:
@@ -211,6 +213,12 @@ func (c *client) handle(p []byte) {
 		c.x = c.w.newExchange(c, lis, c.began)
 		c.x.begin(p[n:])
 	}
+}
+
+// namesHTTP reports whether the first line of a connection ends as one of HTTP/1 does, whatever the version.
+func namesHTTP(p []byte) bool {
+	line, _, _ := bytes.Cut(p, []byte{'\n'})
+	return bytes.Contains(line, []byte(" HTTP/"))
 }
 
 // keep saves what follows the request in progress.

@@ -88,6 +88,10 @@ func (x *exchange) take(from, to int) {
 		}
 		from += n
 		if resp.Status >= 200 || resp.Status == 101 {
+			if x.awaitsWhole(resp, to-from) {
+				x.keepHead(from-n, to)
+				return
+			}
 			break
 		}
 		if !x.interim(resp) {
@@ -107,7 +111,7 @@ var errUnasked = errors.New("it switches to a protocol that nobody asked for")
 // answerLimits bound the heads of answers. Endpoints are ours, and some set large cookies.
 var answerLimits = http1.Limits{Line: 16 << 10, Head: 64 << 10, Fields: 256}
 
-// keepHead keeps the part of a head for the next read; an empty part frees the buffer.
+// keepHead keeps what came for the next read; an empty part frees the buffer.
 func (x *exchange) keepHead(from, to int) {
 	u := x.u
 	if from == to {
@@ -144,7 +148,7 @@ func (x *exchange) head(from, to int) {
 		x.ep.Answered(now, now-x.sent)
 	}
 	x.phase = phaseBody
-	x.stallBy, x.hedgeBy = 0, 0
+	x.stallBy, x.hedgeBy, x.wholeBy = 0, 0, 0
 	x.dropRival(balance.Canceled)
 	if h := x.w.holdings[x.up]; h != nil {
 		x.w.Loop.Post(h.release)

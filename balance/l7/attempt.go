@@ -203,6 +203,7 @@ func (x *exchange) settle(f failure, stale bool) {
 
 // giveBack returns the place on the endpoint to the pool, once.
 func (x *exchange) giveBack(o balance.Outcome) {
+	x.wholeBy = 0
 	if ep := x.ep; ep != nil {
 		x.ep = nil
 		if x.awaiting {

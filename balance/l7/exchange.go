@@ -77,6 +77,7 @@ type exchange struct {
 	stallBy time.Duration // the endpoint's silence is looked at then; 0 is never
 	heldBy  time.Duration // the request is held until then at the longest; 0 if it was not
 	hedgeBy time.Duration // a second attempt is made then; 0 is never
+	wholeBy time.Duration // the answer is passed on then though it is not whole; 0 if nothing of it has come
 	paceBy  time.Duration // the answer goes on then, under an injected bandwidth; 0 is at once
 	moved   time.Duration // when a byte last moved in the phases after the head
 	asked   time.Duration // since when the client's next bytes are waited for; 0 if they are not

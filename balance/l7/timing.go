@@ -26,7 +26,7 @@ func (x *exchange) enter(p phase, limit time.Duration) {
 
 // rearm sets the timer to the nearest of the exchange's deadlines.
 func (x *exchange) rearm() {
-	by := earliest(earliest(x.total, x.phaseBy), earliest(x.stallBy, earliest(x.hedgeBy, x.paceBy)))
+	by := earliest(earliest(x.total, x.phaseBy), earliest(x.stallBy, earliest(x.hedgeBy, earliest(x.paceBy, x.wholeBy))))
 	if t := &x.lis.Timeouts; x.c.blocked() && t.WriteIdle > 0 {
 		by = earliest(by, x.c.progress()+t.WriteIdle)
 	} else if x.asked > 0 && !x.tunnel {
@@ -85,6 +85,8 @@ func (x *exchange) Expire(now time.Duration) {
 		if x.u != nil {
 			x.pump()
 		}
+	case x.wholeBy > 0 && now >= x.wholeBy:
+		x.passOn()
 	case x.hedgeBy > 0 && now >= x.hedgeBy:
 		x.hedgeNow(now)
 		x.rearm()

@@ -53,9 +53,13 @@ func dnsAnswer(r *gslb.Reply, from netip.Addr) api.DNSAnswer {
 		return a
 	}
 	a.Steering = &api.DNSSteering{Name: s.Record, Pool: s.Pool, Answer: s.Policy, Mode: s.Mode, Led: s.Led, TTL: int(s.TTL)}
+	scale := float64(rampSteps) // of weights that come from a pool
+	if s.Pool == "" {
+		scale = 1
+	}
 	for _, e := range s.Endpoints {
 		a.Steering.Endpoints = append(a.Steering.Endpoints, api.DNSEndpoint{
-			Endpoint: e.Address, Addresses: plainAddresses(e.Addresses), Priority: e.Priority, Weight: e.Weight / rampSteps,
+			Endpoint: e.Address, Addresses: plainAddresses(e.Addresses), Priority: e.Priority, Weight: e.Weight / scale,
 			In: e.In, Answered: e.Answered, Reason: e.Why,
 		})
 	}

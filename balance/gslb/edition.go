@@ -22,10 +22,10 @@ type Pool interface {
 
 // edition is a configuration with all that is kept for it.
 type edition struct {
-	cfg      Config
-	world    *answer.World
-	pools    map[string]*watched
-	deadline time.Duration // by which it comes into force, probed or not
+	cfg     Config
+	world   *answer.World
+	pools   map[string]*watched
+	outside map[string]time.Duration // until when each alias's target outside is waited for
 }
 
 // watched is a pool and the slots that follow it.
@@ -34,9 +34,9 @@ type watched struct {
 	pool    Pool
 	slots   []placed
 	pending int           // endpoints never probed
+	until   time.Duration // they are waited for
 	next    time.Duration // when it has to be looked at again
 	byLoad  bool
-	panic   bool
 }
 
 // placed is a slot and the record that it belongs to.
@@ -46,8 +46,8 @@ type placed struct {
 }
 
 // newEdition finds the slots of all records.
-func newEdition(cfg Config, now time.Duration) *edition {
-	e := &edition{cfg: cfg, world: &cfg.World, pools: map[string]*watched{}, deadline: now + cfg.FirstProbe}
+func newEdition(cfg Config) *edition {
+	e := &edition{cfg: cfg, world: &cfg.World, pools: map[string]*watched{}, outside: map[string]time.Duration{}}
 	for _, z := range cfg.World.Catalog.Zones() {
 		z.Nodes(func(n *zone.Node) {
 			if n.Steered != nil {
@@ -76,23 +76,51 @@ func (e *edition) place(s *steer.Slot, r *steer.Record) {
 	w.byLoad = w.byLoad || s.Rules.Weigh != steer.Fixed
 }
 
-// ready reports whether every pool has been probed, or has had its time.
-func (e *edition) ready(now time.Duration) bool {
-	if now >= e.deadline {
-		return true
+// await says until when the edition waits for what is not known yet. What the editions before wait for, or waited for in
+// vain, is not waited for anew: however often the configuration is replaced, it comes into force.
+func (e *edition) await(now time.Duration, before ...*edition) {
+	for name, w := range e.pools {
+		w.until = now + e.cfg.FirstProbe
+		for _, b := range before {
+			if b == nil {
+				continue
+			}
+			if o := b.pools[name]; o != nil && o.pending > 0 {
+				w.until = min(w.until, o.until)
+			}
+		}
 	}
+	for _, o := range e.cfg.Outside {
+		until := now + e.cfg.FirstProbe
+		for _, b := range before {
+			if b == nil {
+				continue
+			}
+			if was, ok := b.outside[o.Name]; ok && o.Slot.Plan() == nil {
+				until = min(until, was)
+			}
+		}
+		e.outside[o.Name] = until
+	}
+}
+
+// awaited returns until when something is waited for at the latest; that is over if nothing is.
+func (e *edition) awaited() (until time.Duration) {
 	for _, w := range e.pools {
 		if w.pending > 0 {
-			return false
+			until = max(until, w.until)
 		}
 	}
 	for _, o := range e.cfg.Outside {
 		if o.Slot.Plan() == nil {
-			return false
+			until = max(until, e.outside[o.Name])
 		}
 	}
-	return true
+	return until
 }
+
+// ready reports whether all that is waited for is known, or has had its time.
+func (e *edition) ready(now time.Duration) bool { return now >= e.awaited() }
 
 // inherit hands over what the slots of one edition know to those of the next, by record and pool, and the counts of
 // zones.
@@ -170,7 +198,7 @@ func (s *Server) adopt(cfg Config) {
 		cfg.World.Catalog, _ = zone.NewCatalog()
 	}
 	now := s.now()
-	e := newEdition(cfg, now)
+	e := newEdition(cfg)
 	if s.current != nil {
 		e.inherit(s.current)
 	}
@@ -179,6 +207,7 @@ func (s *Server) adopt(cfg Config) {
 		s.refresh(w, now, nil)
 	}
 	s.tellOutside(e)
+	e.await(now, s.next, s.current)
 	s.next = e
 	s.promote(now)
 	s.wake()
@@ -249,7 +278,7 @@ func (s *Server) follow(changed map[string]bool) time.Duration {
 	}
 	s.promote(now)
 	if s.next != nil {
-		next = min(next, s.next.deadline)
+		next = min(next, s.next.awaited())
 	}
 	return max(followMin, next-now)
 }
@@ -262,7 +291,7 @@ func (s *Server) refresh(w *watched, now time.Duration, e *edition) {
 	} else {
 		st, w.next = w.pool.State(now)
 	}
-	w.pending, w.panic = st.Pending(), st.Panic
+	w.pending = st.Pending()
 	for _, p := range w.slots {
 		fresh, before := p.slot.Refresh(now, st)
 		if e == nil || e != s.current || fresh.SameAs(before) {

@@ -2,6 +2,7 @@ package gslb
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -76,7 +77,7 @@ func (s *Server) lookUp(ctx context.Context, name string) bool {
 	hosts, err := s.options.Lookup(limited, name)
 	if err != nil || len(hosts) == 0 {
 		if ctx.Err() == nil {
-			s.log.Warn("target of an alias not found; its last addresses stay", "name", name, "error", err)
+			s.noteMissing(name, err)
 		}
 		return false
 	}
@@ -86,6 +87,7 @@ func (s *Server) lookUp(ctx context.Context, name string) bool {
 	slices.SortFunc(hosts, netip.Addr.Compare)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.missing, name)
 	if slices.Equal(s.found[name], hosts) {
 		return true
 	}
@@ -100,6 +102,17 @@ func (s *Server) lookUp(ctx context.Context, name string) bool {
 	return true
 }
 
+// noteMissing says that a name was not found, once until it is.
+func (s *Server) noteMissing(name string, err error) {
+	s.mu.Lock()
+	known := s.missing[name]
+	s.missing[name] = true
+	s.mu.Unlock()
+	if !known {
+		s.log.Warn("target of an alias not found; its last addresses stay", "name", name, "error", err)
+	}
+}
+
 // tellOutside gives the slots of an edition the addresses that were found.
 func (s *Server) tellOutside(e *edition) {
 	for _, o := range e.cfg.Outside {
@@ -111,9 +124,7 @@ func (s *Server) tellOutside(e *edition) {
 
 // forgetOutside drops what was found for names that no edition has any more.
 func (s *Server) forgetOutside(e *edition) {
-	for name := range s.found {
-		if !slices.ContainsFunc(e.cfg.Outside, func(o Outside) bool { return o.Name == name }) {
-			delete(s.found, name)
-		}
-	}
+	gone := func(name string) bool { _, ok := e.outside[name]; return !ok }
+	maps.DeleteFunc(s.found, func(name string, _ []netip.Addr) bool { return gone(name) })
+	maps.DeleteFunc(s.missing, func(name string, _ bool) bool { return gone(name) })
 }

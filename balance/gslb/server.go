@@ -84,6 +84,7 @@ type Server struct {
 	current   *edition                // in force
 	next      *edition                // waits for its pools' first probes
 	found     map[string][]netip.Addr // addresses of names outside
+	missing   map[string]bool         // names outside that were not found last time
 	run       context.Context
 	parts     sync.WaitGroup // of run
 	drained   bool
@@ -103,7 +104,7 @@ func New(o Options) *Server {
 	o.Workers = max(1, o.Workers)
 	s := &Server{
 		log: o.Log, origin: o.Origin, options: o, inherited: maps.Clone(o.Inherited),
-		doors: map[string]*door{}, ears: map[string][]*ear{}, found: map[string][]netip.Addr{},
+		doors: map[string]*door{}, ears: map[string][]*ear{}, found: map[string][]netip.Addr{}, missing: map[string]bool{},
 		outsideNudge: make(chan struct{}, 1),
 	}
 	s.dirty.nudge = make(chan struct{}, 1)

@@ -84,6 +84,34 @@ func TestNothingIsAnsweredBeforeEveryPoolWasProbed(t *testing.T) {
 	}
 }
 
+// However often the configuration is replaced, it comes into force: what was waited for in vain is not waited for anew.
+func TestReloadsDoNotPutEachOtherOff(t *testing.T) {
+	missing := func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no such host") }
+	s := begin(t, Options{Lookup: missing}, nil)
+	hung := &fakePool{}
+	hung.set("192.0.2.9 awaited")
+	edit := func(cfg *Config, c *zone.Content) {
+		slot := steer.NewSlot("", steer.Rules{TTL: 60, DownTTL: 60})
+		cfg.Outside = []Outside{{"shop.example.net", slot}}
+		cfg.Pools["hung"], cfg.FirstProbe = hung, 200*time.Millisecond
+		c.Aliases = []zone.Alias{{Name: name("shop.example.com."), Target: name("shop.example.net."), Outside: slot}}
+		c.Steered = append(c.Steered, zone.Steered{Name: name("new.example.com."), Record: &steer.Record{Default: steer.NewSlot("hung", steer.Rules{TTL: 30})}})
+	}
+	n := 1
+	eventually(t, "an edition is in force between two others", func() bool {
+		n++
+		s.apply(s.edition(n, edit))
+		return s.edited() != "1"
+	})
+	for range 5 {
+		n++
+		s.apply(s.edition(n, edit))
+		if got := s.edited(); got != fmt.Sprint(n) {
+			t.Errorf("edition %s is in force after %d", got, n)
+		}
+	}
+}
+
 func TestReloadsLoseNoQuery(t *testing.T) {
 	s := begin(t, Options{Workers: 2}, nil)
 	whole := func(m *dns.Msg) bool { return m.Rcode == 0 && len(m.Answer) == 3 }

@@ -40,6 +40,8 @@ const (
 type Store struct {
 	root string
 
+	syncing sync.Mutex // one Barrier at a time: the second must not return before the first has synced
+
 	mu    sync.Mutex
 	dirty map[string]struct{} // directories with names that are not durable yet
 	named bool                // the file system has no O_TMPFILE: temporary files need names
@@ -336,6 +338,8 @@ func (s *Store) Barrier(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
 	s.mu.Lock()
 	dirs := s.dirty
 	s.dirty = make(map[string]struct{})

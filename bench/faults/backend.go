@@ -19,6 +19,7 @@ type backend struct {
 	workers chan struct{} // how many are served at a time
 	mode    atomic.Pointer[string]
 	turn    atomic.Uint64 // requests served while every second one fails
+	asked   atomic.Uint64 // requests that came, probes left out
 }
 
 // Modes of a backend, as told by PUT /mode.
@@ -46,6 +47,7 @@ func runBackend(ctx context.Context, address, control string, work time.Duration
 			doors <- string(mode) != modeGone
 		}
 	})
+	steer.HandleFunc("GET /asked", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, b.asked.Load()) })
 	l, err := net.Listen("tcp", control)
 	if err != nil {
 		return err
@@ -79,6 +81,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/healthz" {
 		return
 	}
+	b.asked.Add(1)
 	b.workers <- struct{}{}
 	work := b.work
 	mode := b.get()

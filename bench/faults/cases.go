@@ -45,12 +45,12 @@ func faultCases() []faultCase {
 		return x
 	}
 	held := c("all-gone", "all three are gone for 2 s", func(ctx context.Context, s *scene) error { return s.allGone(ctx) })
-	held.config, held.note = "hold: 10s", "hold: 10s"
+	held.config, held.note = "hold: 10s", "Trivet is told `hold: 10s`: requests wait for a backend, and go out in their order."
 	errors := c("errors", "one answers every second request with 500", one(modeErrors))
-	errors.config, errors.note = "retry500", "retry: {when: [connect, reset, stall, 500]}"
+	errors.config, errors.note = "retry500", "Trivet is told `retry: {when: [connect, reset, stall, 500]}`."
 	over := faultCase{
-		name: "overload", title: "five times what the backends can bear, for 30 s", rate: 300, work: 20 * time.Millisecond, workers: 2,
-		storm: 30 * time.Second, config: "concurrency: gradient", note: "concurrency: gradient",
+		name: "overload", title: "five times what the backends can bear, for 30 s", rate: 150, work: 20 * time.Millisecond, workers: 2,
+		storm: 30 * time.Second, config: "concurrency: gradient", note: "They can bear 300 requests a second, and get 150 before and 1 500 in the storm. Trivet is told `concurrency: gradient`.",
 		strike: func(ctx context.Context, s *scene) error { return s.overload(ctx, 5) },
 	}
 	return []faultCase{

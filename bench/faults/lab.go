@@ -19,8 +19,8 @@ import (
 )
 
 type settings struct {
-	trivet, configs, out string
-	peers, cases         []string
+	trivet, configs, out, results string
+	peers, cases                  []string
 }
 
 // A lab holds what runs and what was seen.
@@ -28,7 +28,7 @@ type lab struct {
 	settings
 	dir     string
 	nursery *process.Nursery
-	seen    []seen
+	rows    []row
 }
 
 // seen is what the clients of one proxy saw of one fault.
@@ -38,6 +38,7 @@ type seen struct {
 	before load.Summary
 	after  load.Summary
 	struck time.Time
+	asked  int // requests that the backends got for those of after
 }
 
 // A scene is one proxy before three backends, under load.
@@ -52,6 +53,7 @@ type backendProcess struct {
 	child   *process.Child
 	port    int
 	control int
+	asked   int // requests that it got, when last asked
 }
 
 const backendsOfAScene = 3
@@ -87,8 +89,9 @@ func (l *lab) all(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", c.name, peer, err)
 			}
-			l.seen = append(l.seen, s)
-			fmt.Fprintf(os.Stderr, "  %s\n", s.line())
+			r := s.row()
+			l.keep(r)
+			fmt.Fprintf(os.Stderr, "  %s\n", r.line())
 		}
 	}
 	return nil
@@ -126,6 +129,7 @@ func (l *lab) watch(ctx context.Context, c faultCase, peer string) (out seen, er
 		if err := pause(ctx, 3*time.Second); err != nil {
 			return err
 		}
+		out.asked = -s.asked()
 		out.struck = time.Now()
 		s.rec.Phase("after")
 		return c.strike(ctx, s)
@@ -137,6 +141,10 @@ func (l *lab) watch(ctx context.Context, c faultCase, peer string) (out seen, er
 	if err != nil {
 		return out, err
 	}
+	if err := pause(ctx, 200*time.Millisecond); err != nil { // one that hung takes what has waited
+		return out, err
+	}
+	out.asked += s.asked()
 	phases := s.rec.Summaries()
 	out.before, out.after = phases[0], phases[1]
 	return out, nil

@@ -36,6 +36,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&s.trivet, "trivet", "bin/trivet", "the trivet binary")
 	flag.StringVar(&s.configs, "configs", "bench/peers", "folder of the configurations")
 	flag.StringVar(&s.out, "out", "docs/explanation/faults-compared.md", "the page to write; empty for none")
+	flag.StringVar(&s.results, "results", "bench/results/faults.json", "where the figures are kept; those of other cases stay")
 	flag.StringVar(&peers, "peers", "haproxy,nginx,trivet", "who is compared")
 	flag.StringVar(&only, "cases", "", "which cases; empty for all")
 	flag.StringVar(&listen, "backend", "", "be a backend at this address (used by the runner itself)")
@@ -55,7 +56,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
-	if err := l.all(ctx); err != nil {
+	if err := errors.Join(l.load(), l.all(ctx), l.save()); err != nil {
 		return err
 	}
 	page := l.page()
@@ -63,5 +64,5 @@ func run(ctx context.Context) error {
 	if s.out == "" {
 		return nil
 	}
-	return errors.Join(os.WriteFile(s.out, []byte(page), 0o644))
+	return os.WriteFile(s.out, []byte(page), 0o644)
 }

@@ -4,33 +4,10 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
-
-// goodput is how many requests a second were answered well in the storm.
-func (s *seen) goodput() float64 {
-	return float64(s.after.Requests-s.after.Failures()) / s.after.To.Sub(s.after.From).Seconds()
-}
-
-// recovered is how long after the fault the last request failed or took over a second.
-func (s *seen) recovered() time.Duration {
-	last := s.after.LastFailure
-	if s.after.LastSlow.After(last) {
-		last = s.after.LastSlow
-	}
-	if last.Before(s.struck) {
-		return 0
-	}
-	return last.Sub(s.struck)
-}
-
-func (s *seen) line() string {
-	return fmt.Sprintf("%-8s %6d requests, %5d failed (%s), %5d over 1 s, last trouble after %.1f s, p99 %v then %v, max %v, %.0f good/s",
-		s.peer, s.after.Requests, s.after.Failures(), s.after.Why(), s.after.Slow, s.recovered().Seconds(),
-		s.before.Latency.Quantile(0.99).Round(100*time.Microsecond), s.after.Latency.Quantile(0.99).Round(100*time.Microsecond),
-		s.after.Latency.Max().Round(time.Millisecond), s.goodput())
-}
 
 func (l *lab) page() string {
 	var b strings.Builder
@@ -38,29 +15,34 @@ func (l *lab) page() string {
 
 What clients see when backends fail. Three backends, an open loop of 2 000 requests a second (the overload: see there), one run of each
 case, all on one machine of %d processors, %s. HAProxy and nginx are tuned for failing backends ([their files](../../bench/peers/)); Trivet has its
-defaults, and beside them what a row says. "Trouble" is a request that failed or took over a second. Made by `+"`go run ./bench/faults`"+`.
+defaults, and beside them what a case says. Made by `+"`go run ./bench/faults`"+`.
+
+- "Last trouble" is when, after the fault, the last request that failed or took over a second was due: the time to recover.
+- The 99th percentiles are those of the requests that did not fail; "longest" is of all.
+- "Asked" is how many requests the backends got for each that a client made: 1.20 would be one retry in five.
 
 Versions: %s.
 
 `, runtime.NumCPU(), time.Now().Format("2 January 2006"), l.versions())
 	for _, c := range faultCases() {
-		var rows []seen
-		for _, s := range l.seen {
-			if s.c.name == c.name {
-				rows = append(rows, s)
+		var rows []row
+		for _, r := range l.rows {
+			if r.Case == c.name {
+				rows = append(rows, r)
 			}
 		}
 		if len(rows) == 0 {
 			continue
 		}
+		slices.SortFunc(rows, func(a, b row) int { return strings.Compare(a.Peer, b.Peer) })
 		fmt.Fprintf(&b, "## %s%s\n\n", strings.ToUpper(c.title[:1]), c.title[1:])
 		if c.note != "" {
-			fmt.Fprintf(&b, "Trivet is told `%s`.\n\n", c.note)
+			fmt.Fprintf(&b, "%s\n\n", c.note)
 		}
-		b.WriteString("| | requests | failed | why | over 1 s | last trouble | p99 before | p99 after | longest | good/s |\n|---|---|---|---|---|---|---|---|---|---|\n")
-		for _, s := range rows {
-			fmt.Fprintf(&b, "| %s | %d | %d | %s | %d | %.1f s | %s | %s | %s | %.0f |\n", s.peer, s.after.Requests, s.after.Failures(), s.after.Why(), s.after.Slow,
-				s.recovered().Seconds(), ms(s.before.Latency.Quantile(0.99)), ms(s.after.Latency.Quantile(0.99)), ms(s.after.Latency.Max()), s.goodput())
+		b.WriteString("| | requests | failed | why | over 1 s | last trouble | p99 before | p99 after | longest | good/s | asked |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+		for _, r := range rows {
+			fmt.Fprintf(&b, "| %s | %d | %d | %s | %d | %.1f s | %s | %s | %s | %.0f | %.2f |\n", r.Peer, r.Requests, r.Failed, r.Why, r.Slow,
+				r.Trouble.Seconds(), ms(r.Before), ms(r.After), ms(r.Longest), r.Good, r.Asked)
 		}
 		b.WriteString("\n")
 	}

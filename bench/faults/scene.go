@@ -34,6 +34,23 @@ func (s *scene) tell(i int, mode string) error {
 	return resp.Body.Close()
 }
 
+// asked is how many requests the backends have got, those that are gone left out.
+func (s *scene) asked() (n int) {
+	client := http.Client{Timeout: time.Second}
+	for _, b := range s.backends {
+		resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/asked", b.control))
+		if err != nil {
+			n += b.asked // it was killed
+			continue
+		}
+		b.asked = 0
+		_, _ = fmt.Fscan(resp.Body, &b.asked)
+		resp.Body.Close()
+		n += b.asked
+	}
+	return n
+}
+
 // flap lets one backend go and come every second.
 func (s *scene) flap(ctx context.Context) error {
 	for end := time.Now().Add(s.c.storm); time.Now().Before(end); {

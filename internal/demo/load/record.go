@@ -43,6 +43,7 @@ type Summary struct {
 	Resent   uint64
 	Failed   map[Failure]uint64
 	Latency  Histogram // of all requests, failed ones too
+	Good     Histogram // of those that did not fail
 
 	Slow        uint64    // requests that took longer than the recorder's slow limit
 	LastSlow    time.Time // when the last of them was due
@@ -81,6 +82,8 @@ func (s *Summary) add(r Result, slow time.Duration) {
 	if r.Failure != "" {
 		s.Failed[r.Failure]++
 		s.LastFailure = later(s.LastFailure, r.Due)
+	} else {
+		s.Good.Record(r.Latency)
 	}
 	if slow > 0 && r.Latency > slow {
 		s.Slow++

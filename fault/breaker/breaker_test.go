@@ -1,11 +1,8 @@
 package breaker
 
 import (
-	"bufio"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +11,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/trivet-ha/trivet/internal/transcript"
 )
 
 const second = time.Second
@@ -26,38 +25,7 @@ const second = time.Second
 //	2s begin a, 3s end a ok|fail|ignored   a call that takes its time
 //	4s force open|closed|auto
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { play(t, file) })
-	}
-}
-
-func play(t *testing.T, file string) {
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var s stage
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		command, want, _ := strings.Cut(line, "=>")
-		fields := strings.Fields(command)
-		if len(fields) == 0 {
-			continue
-		}
-		got, err := s.run(fields)
-		if err != nil {
-			t.Fatalf("%s:%d: %v", file, n, err)
-		}
-		if want = strings.TrimSpace(want); got != want {
-			t.Errorf("%s:%d: %s\n got %s\nwant %s", file, n, strings.TrimSpace(command), got, want)
-		}
-	}
+	transcript.Play(t, func() transcript.Actor { return new(stage).run })
 }
 
 // stage is a breaker, the calls under way and the last change it told of.

@@ -1,17 +1,16 @@
 package health
 
 import (
-	"bufio"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/trivet-ha/trivet/internal/transcript"
 )
 
 // TestTranscripts plays testdata/*.txt. A line is a command and, after "=>",
@@ -22,38 +21,10 @@ import (
 //	2s ok | 2s fail                                        a probe ended at 2s
 //	restore down run=1                                     as after a reload
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { play(t, file) })
-	}
-}
-
-func play(t *testing.T, file string) {
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	tracker := New(Policy{})
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		command, want, _ := strings.Cut(line, "=>")
-		fields := strings.Fields(command)
-		if len(fields) == 0 {
-			continue
-		}
-		got, err := run(&tracker, fields)
-		if err != nil {
-			t.Fatalf("%s:%d: %v", file, n, err)
-		}
-		if want = strings.TrimSpace(want); got != want {
-			t.Errorf("%s:%d: %s\n got %s\nwant %s", file, n, strings.TrimSpace(command), got, want)
-		}
-	}
+	transcript.Play(t, func() transcript.Actor {
+		tracker := New(Policy{})
+		return func(fields []string) (string, error) { return run(&tracker, fields) }
+	})
 }
 
 func run(t **Tracker, fields []string) (string, error) {

@@ -1,11 +1,8 @@
 package hedge
 
 import (
-	"bufio"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +11,8 @@ import (
 
 	"github.com/trivet-ha/trivet/fault/retry"
 	"pgregory.net/rapid"
+
+	"github.com/trivet-ha/trivet/internal/transcript"
 )
 
 const ms = time.Millisecond
@@ -28,38 +27,10 @@ const ms = time.Millisecond
 //	1s take 0               a call that was not hedged yet: is it?
 //	1s return
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { play(t, file) })
-	}
-}
-
-func play(t *testing.T, file string) {
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	h := New(Config{})
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		command, want, _ := strings.Cut(line, "=>")
-		fields := strings.Fields(command)
-		if len(fields) == 0 {
-			continue
-		}
-		got, err := run(&h, fields)
-		if err != nil {
-			t.Fatalf("%s:%d: %v", file, n, err)
-		}
-		if want = strings.TrimSpace(want); got != want {
-			t.Errorf("%s:%d: %s\n got %s\nwant %s", file, n, strings.TrimSpace(command), got, want)
-		}
-	}
+	transcript.Play(t, func() transcript.Actor {
+		h := New(Config{})
+		return func(fields []string) (string, error) { return run(&h, fields) }
+	})
 }
 
 func run(h **Hedge, fields []string) (string, error) {

@@ -1,11 +1,8 @@
 package limit
 
 import (
-	"bufio"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +11,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/trivet-ha/trivet/internal/transcript"
 )
 
 const second = time.Second
@@ -26,19 +25,30 @@ const second = time.Second
 //	1s reserve 3 500ms                  three, and wait for half a second at most
 //	1s return 2
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".txt")
-		t.Run(name, func(t *testing.T) {
-			play(t, file, func(c Config) limiter { return New(c) })
-		})
-		t.Run(name+"/keyed", func(t *testing.T) {
-			play(t, file, func(c Config) limiter { return oneKey{NewKeyed(KeyedConfig{Config: c})} })
-		})
-	}
+	play(t, func(c Config) limiter { return New(c) })
+}
+
+func TestTranscriptsWithAKey(t *testing.T) {
+	play(t, func(c Config) limiter { return oneKey{NewKeyed(KeyedConfig{Config: c})} })
+}
+
+func play(t *testing.T, begin func(Config) limiter) {
+	transcript.Play(t, func() transcript.Actor {
+		var l limiter
+		return func(fields []string) (string, error) {
+			if fields[0] != "config" {
+				return run(l, fields)
+			}
+			c, err := parseConfig(fields[1:])
+			if err == nil {
+				err = c.Check()
+			}
+			if err == nil {
+				l = begin(c)
+			}
+			return "", err
+		}
+	})
 }
 
 // limiter is what a Limiter and a key of a Keyed have in common.
@@ -56,42 +66,6 @@ func (o oneKey) Return(now time.Duration, n int)                     { o.k.Retur
 func (o oneKey) Remaining(now time.Duration) int                     { return o.k.Remaining(now, 7) }
 func (o oneKey) Reserve(now time.Duration, n int, atMost time.Duration) (time.Duration, bool) {
 	return o.k.Reserve(now, 7, n, atMost)
-}
-
-func play(t *testing.T, file string, make func(Config) limiter) {
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var l limiter
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		command, want, _ := strings.Cut(line, "=>")
-		fields := strings.Fields(command)
-		if len(fields) == 0 {
-			continue
-		}
-		if fields[0] == "config" {
-			c, err := parseConfig(fields[1:])
-			if err == nil {
-				err = c.Check()
-			}
-			if err != nil {
-				t.Fatalf("%s:%d: %v", file, n, err)
-			}
-			l = make(c)
-			continue
-		}
-		got, err := run(l, fields)
-		if err != nil {
-			t.Fatalf("%s:%d: %v", file, n, err)
-		}
-		if want = strings.TrimSpace(want); got != want {
-			t.Errorf("%s:%d: %s\n got %s\nwant %s", file, n, strings.TrimSpace(command), got, want)
-		}
-	}
 }
 
 func run(l limiter, fields []string) (string, error) {

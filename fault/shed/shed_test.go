@@ -1,12 +1,9 @@
 package shed
 
 import (
-	"bufio"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +11,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/trivet-ha/trivet/internal/transcript"
 )
 
 const second = time.Second
@@ -47,38 +46,10 @@ func TestFormulasAgreeWithTheirSources(t *testing.T) {
 //	1s refused | ignored
 //	1s press 0.5
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { play(t, file) })
-	}
-}
-
-func play(t *testing.T, file string) {
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var s *Shedder
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		command, want, _ := strings.Cut(line, "=>")
-		fields := strings.Fields(command)
-		if len(fields) == 0 {
-			continue
-		}
-		got, err := run(&s, fields)
-		if err != nil {
-			t.Fatalf("%s:%d: %v", file, n, err)
-		}
-		if want = strings.TrimSpace(want); got != want {
-			t.Errorf("%s:%d: %s\n got %s\nwant %s", file, n, strings.TrimSpace(command), got, want)
-		}
-	}
+	transcript.Play(t, func() transcript.Actor {
+		var s *Shedder
+		return func(fields []string) (string, error) { return run(&s, fields) }
+	})
 }
 
 func run(s **Shedder, fields []string) (string, error) {

@@ -56,8 +56,8 @@ func newBatch(answerMax int) *batch {
 	return b
 }
 
-// receive reads what is there, without waiting. n is 0 when nothing is.
-func (b *batch) receive(fd int, control bool) (n int, errno unix.Errno) {
+// receive reads what is there, without waiting, and returns how many messages that is.
+func (b *batch) receive(fd int, control bool) int {
 	for i := range b.in {
 		h := &b.in[i].hdr
 		h.Namelen = unix.SizeofSockaddrInet6
@@ -67,17 +67,21 @@ func (b *batch) receive(fd int, control bool) (n int, errno unix.Errno) {
 			h.SetControllen(controlMax)
 		}
 	}
-	for {
+	for range receiveTries {
 		r, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in[0])), batchMax, unix.MSG_DONTWAIT, 0, 0)
-		if e == unix.EINTR {
-			continue
+		switch {
+		case e == 0:
+			return int(r)
+		case e == unix.EAGAIN:
+			return 0
 		}
-		if e != 0 {
-			return 0, e
-		}
-		return int(r), 0
 	}
+	return 0
 }
+
+// receiveTries bounds how often a call is interrupted, or fails for what an earlier answer met on its way: having told of it,
+// the socket forgets that. Giving up at once would leave queries behind it unread, since sockets are watched for edges.
+const receiveTries = 8
 
 // from returns where message i came from, its port, and the bytes. It is false for what can't be answered.
 func (b *batch) from(i int) (a netip.Addr, query []byte, ok bool) {

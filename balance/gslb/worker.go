@@ -82,7 +82,7 @@ func (e *ear) unwatch() {
 // answerBatch reads what is there, answers it, and returns how many messages it was.
 func (w *worker) answerBatch(fd int, control bool) int {
 	b := w.batch
-	n, _ := b.receive(fd, control)
+	n := b.receive(fd, control)
 	if n == 0 {
 		return 0
 	}

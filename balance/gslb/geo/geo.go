@@ -1,9 +1,10 @@
 // Package geo answers where an address is, from a file in MaxMind's format (GeoLite2, GeoIP2, DB-IP and others that have
-// countries, continents or coordinates). It asks nobody, and never waits: the file is mapped into memory.
+// countries, continents or coordinates). It asks nobody, and never waits: the file is held in memory.
 package geo
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 	"time"
@@ -49,14 +50,23 @@ type code struct {
 	ISO string `maxminddb:"iso_code"`
 }
 
-// Open maps a file. Whoever replaces it puts another in its place and does not write into it. The mapping ends when
-// nobody holds the database any more.
+// Open reads a file into memory. A mapping of it would be shared with other processes, but whoever wrote into the file
+// instead of putting another in its place, as cp does, would end this one with SIGBUS.
 func Open(path string) (*Database, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open places: %w", err)
 	}
-	r, err := maxminddb.Open(path)
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open places: %w", err)
+	}
+	content := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, content); err != nil {
+		return nil, fmt.Errorf("read places %s: %w", path, err)
+	}
+	r, err := maxminddb.OpenBytes(content)
 	if err != nil {
 		return nil, fmt.Errorf("open places %s: %w", path, err)
 	}

@@ -83,6 +83,19 @@ func TestAFileThatWasReplacedIsNoticed(t *testing.T) {
 	}
 }
 
+func TestAFileThatIsWrittenIntoStaysAsItWas(t *testing.T) {
+	d := open(t)
+	if err := os.Truncate(d.path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if p, _ := d.Locate(steer.ClientOf(netip.MustParseAddr("192.0.2.1"))); p.Country.String() != "DE" {
+		t.Errorf("the place is %+v", p)
+	}
+	if _, err := Open(d.path); err == nil {
+		t.Error("an empty file is a database")
+	}
+}
+
 func TestManyMayAsk(t *testing.T) {
 	d := open(t)
 	var wg sync.WaitGroup

@@ -1,0 +1,185 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/trivet-ha/trivet/backup"
+	"github.com/trivet-ha/trivet/backup/repository"
+	"github.com/trivet-ha/trivet/backup/store"
+	"github.com/trivet-ha/trivet/backup/store/local"
+	"github.com/trivet-ha/trivet/backup/store/storetest"
+	"github.com/trivet-ha/trivet/internal/testserver"
+)
+
+const password = "test"
+
+// bench is a server, and a repository on the local disk.
+type bench struct {
+	*testserver.Postgres
+	t    testing.TB
+	dir  string // of the repository
+	repo *repository.Repository
+	// problems that the last save reported
+	problems []backup.Problem
+}
+
+// seed is an empty repository, made once: deriving a key takes long on purpose.
+var seed = sync.OnceValues(func() (m struct {
+	files  map[store.Handle][]byte
+	master repository.MasterKey
+}, err error) {
+	mem := storetest.NewMemory()
+	repo, err := repository.Init(context.Background(), mem, password, repository.InitOptions{})
+	if err != nil {
+		return m, err
+	}
+	m.files, m.master = map[store.Handle][]byte{}, repo.Master()
+	for _, kind := range []store.Kind{store.Config, store.Key} {
+		err = errors.Join(err, mem.List(context.Background(), kind, "", func(i store.Info) error {
+			h := store.Handle{Kind: kind, Name: i.Name}
+			m.files[h], err = store.ReadAll(context.Background(), mem, h)
+			return err
+		}))
+	}
+	return m, err
+})
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	b := &bench{t: t, Postgres: testserver.StartPostgres(t, "scram-sha-256")}
+	b.dir, b.repo = newRepository(t)
+	return b
+}
+
+func newRepository(t testing.TB) (string, *repository.Repository) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "repository")
+	st, err := local.Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty, err := seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for h, data := range empty.files {
+		if err := st.Save(t.Context(), h, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	repo, err := repository.OpenMaster(t.Context(), st, empty.master, repository.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { repo.Close() })
+	return dir, repo
+}
+
+// save takes a base backup.
+func (b *bench) save(c Config) *Base {
+	b.t.Helper()
+	base, err := b.trySave(c)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return base
+}
+
+func (b *bench) trySave(c Config) (*Base, error) {
+	b.t.Helper()
+	c.Name = "orders"
+	if c.Conninfo == "" {
+		c.Conninfo = b.Conninfo()
+	}
+	source, err := New(c)
+	if err != nil {
+		return nil, err
+	}
+	b.problems = nil
+	result, err := backup.Save(b.t.Context(), b.repo, source, backup.Options{Host: "test", Report: func(p backup.Problem) { b.problems = append(b.problems, p) }})
+	if err != nil {
+		return nil, err
+	}
+	base := source.Base()
+	base.Snapshot = result.Snapshot
+	return base, nil
+}
+
+// restic runs stock restic on the repository.
+func (b *bench) restic(args ...string) string {
+	b.t.Helper()
+	cmd := exec.Command("restic", append([]string{"--repo", b.dir, "--no-cache"}, args...)...)
+	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+password)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		b.t.Fatalf("restic %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// give hands a directory tree to the server's user.
+func (b *bench) give(dir string) {
+	b.t.Helper()
+	uid, gid := b.Owner()
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, gid)
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// copyServer is an engine on a restored directory.
+type copyServer struct{ *Server }
+
+// startAt starts an engine on a restored directory.
+func startAt(t testing.TB, b *bench, dir string) copyServer {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	s, err := StartServer(ctx, ServerConfig{Directory: dir, Programs: b.Programs(), User: b.User, Settings: map[string]string{"fsync": "off", "shared_buffers": "16MB"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return copyServer{s}
+}
+
+// sql runs a query and returns what psql -At would print.
+func (s copyServer) sql(t testing.TB, query string) string {
+	t.Helper()
+	rows, err := s.Query(t.Context(), "postgres", query)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	lines := make([]string, len(rows))
+	for i, row := range rows {
+		lines[i] = strings.Join(row, "|")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// spaceOf is the name of the only tablespace of a restored directory.
+func spaceOf(t testing.TB, data string) string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(data, "pg_tblspc"))
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("tablespaces: %v, %v", entries, err)
+	}
+	return entries[0].Name()
+}

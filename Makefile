@@ -67,8 +67,9 @@ microbench: setup-go ## Go benchmarks of the hot paths
 	go test -run '^$$' -bench . -benchmem $(PKGS)
 
 .PHONY: endure
-endure: setup-go ## What takes minutes: ten million DNS queries, one in ten malformed
+endure: setup-go ## What takes minutes: ten million DNS queries, one in ten malformed; two hundred kills of processes
 	TRIVET_TEST_LONG=1 go test -run Endures -timeout 30m -v ./balance/gslb
+	TRIVET_TEST_LONG=1 go test -run Kills -timeout 30m -v ./test
 
 ## The machine
 

@@ -22,6 +22,8 @@ func Chapters() []Chapter {
 	return []Chapter{
 		{"A shop is killed", killed},
 		{"A shop hangs", frozen},
+		{"A shop that Trivet runs is killed", started},
+		{"All shops are gone for two seconds", held},
 		{"A shop is drained for a new version", drained},
 		{"The configuration changes under load", reloaded},
 		{"Names follow the same health", named},

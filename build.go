@@ -27,6 +27,7 @@ type build struct {
 	logs      map[logKey]*accessLog
 	names     *nameBuild
 	rings     map[config.Name]*ring // by listener
+	backups   *backupPlans
 }
 
 // build makes everything that the file asks for and that may fail. It changes nothing that is in force.
@@ -63,6 +64,10 @@ func (b *build) build() error {
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
+	}
+	var err error
+	if b.backups, err = b.n.backups.plan(b.file); err != nil {
+		return err
 	}
 	return b.buildNames()
 }
@@ -157,6 +162,7 @@ func (n *Node) adopt(b *build) {
 	n.adoptLogs(b.logs)
 	n.adoptNames(b.file, b.names)
 	n.adoptRings(b.rings)
+	n.backups.adopt(b.backups)
 }
 
 // adoptLogs starts the logs of the new configuration and ends those of the old one, after what they hold is

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/api"
+	"github.com/trivet-ha/trivet/backup"
+	"github.com/trivet-ha/trivet/backup/records"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/events"
 	"github.com/trivet-ha/trivet/events/hook"
@@ -67,6 +69,19 @@ func newHistory(cfg *Config) (*history, error) {
 		}
 	}
 	return h, nil
+}
+
+// memory is what keeps the records of backups; nil is nothing.
+func (h *history) memory() backup.Memory {
+	if h.journal == nil {
+		return nil
+	}
+	m, err := records.Open(context.Background(), h.journal.Database())
+	if err != nil {
+		h.log.Error("what is known of backups is not kept over a restart", "error", err)
+		return nil
+	}
+	return m
 }
 
 func retentionOf(s *config.State) journal.Retention {
@@ -209,6 +224,8 @@ func (h *history) write(e events.Event) {
 	add("process", e.Process)
 	add("listener", e.Listener)
 	add("hook", e.Hook)
+	add("backup", e.Backup)
+	add("repository", e.Repository)
 	add("reason", e.Evidence)
 	add("action", e.Action)
 	if e.Took != 0 {

@@ -125,6 +125,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- histogram(metricLatency, &r.Latency, r.Listener, r.Route)
 	}
 	c.collectByAddress(count, gauge)
+	c.collectBackups(count, gauge)
 	for _, p := range n.poolList() {
 		c.collectPool(p, ch, count, gauge)
 		c.collectProcesses(p, count, gauge)

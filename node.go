@@ -60,6 +60,7 @@ type Node struct {
 
 	policies *policies
 	names    *names
+	backups  *Backups
 	held     []*supervise.Group // until the predecessor is gone
 
 	loaded api.File // how file came into force, and what went wrong since
@@ -99,6 +100,7 @@ func New(cfg Config) (*Node, error) {
 	n.http = l7.On(n.edge)
 	n.sessions = l4.NewServer(n.edge)
 	n.names = newNames(n, &cfg)
+	n.backups = newBackups(&cfg, n.history.memory(), n.history.publish)
 	if err := n.Reload(cfg.File); err != nil {
 		return nil, err
 	}
@@ -127,6 +129,7 @@ func (n *Node) Reload(file *config.Config) error {
 		n.warnUnchangeable(file)
 	}
 	n.history.adopt(file, machineName())
+	n.withdrawBackups()
 	n.file, n.loaded = file, api.File{Path: file.File(), Since: time.Now()}
 	return nil
 }
@@ -195,6 +198,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	start("processes", n.processes.run) // not before: if this process does not come up, they are not its own
 	start("predecessor", n.awaitPredecessor)
+	start("backups", n.runBackups)
 	notify(fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=serving %d listeners", os.Getpid(), len(file.Listeners)))
 	select {
 	case <-ctx.Done():
@@ -239,8 +243,11 @@ func (n *Node) tellStart(file *config.Config) {
 	}
 }
 
-// knows reports whether an endpoint, or a process, is there; true for what is neither.
+// knows reports whether an endpoint, a process or a backup is there; true for what is none of them.
 func (n *Node) knows(w events.Where) bool {
+	if w.Backup != "" || w.Repository != "" {
+		return n.backups.knows(w)
+	}
 	if w.Pool == "" || w.Endpoint == "" && w.Process == "" {
 		return true
 	}
@@ -255,8 +262,13 @@ func (n *Node) knows(w events.Where) bool {
 }
 
 func goneKind(w events.Where) events.Kind {
-	if w.Process != "" {
+	switch {
+	case w.Process != "":
 		return events.ProcessStopped
+	case w.Backup != "":
+		return events.BackupRemoved
+	case w.Repository != "":
+		return events.RepositoryRemoved
 	}
 	return events.EndpointRemoved
 }

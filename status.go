@@ -46,6 +46,7 @@ func (n *Node) Status() api.Status {
 	for _, p := range n.poolList() {
 		s.Pools = append(s.Pools, n.poolStatus(p))
 	}
+	s.Backups = n.backups.list()
 	return s
 }
 

@@ -188,17 +188,8 @@ func (t *traffic) endpoints(spec *config.Pool) []balance.EndpointConfig {
 // awaitPredecessor waits until the process that this one has taken over from is gone, with the requests that it
 // still had, and then lets processes be replaced.
 func (n *Node) awaitPredecessor(ctx context.Context) error {
-	if n.inherit == nil {
+	if n.inherit == nil || !n.predecessorEnds(ctx) {
 		return nil
-	}
-	t := time.NewTicker(50 * time.Millisecond)
-	defer t.Stop()
-	for os.Getppid() == n.inherit.predecessor {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -207,4 +198,21 @@ func (n *Node) awaitPredecessor(ctx context.Context) error {
 	}
 	n.held = nil
 	return nil
+}
+
+// predecessorEnds waits until the process that this one has taken over from is gone, and reports whether it is.
+func (n *Node) predecessorEnds(ctx context.Context) bool {
+	if n.inherit == nil {
+		return true
+	}
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for os.Getppid() == n.inherit.predecessor {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+		}
+	}
+	return true
 }

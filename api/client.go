@@ -157,7 +157,7 @@ func (c *Client) unreachable(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return &Error{Message: "no Trivet answers at " + c.where, Hint: "start one with trivet run, or say where it is with --socket"}
+		return &Error{Message: "no Trivet answers at " + c.where, Hint: "start one with trivet run, or say where it is with --socket", nobody: true}
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{Message: "the socket " + c.where + " belongs to another user", Hint: "run the command as the user that Trivet runs as, with sudo for instance"}
 	default:

@@ -9,6 +9,10 @@
 //	POST   /v1/pools/{pool}/endpoints              add an endpoint
 //	PATCH  /v1/pools/{pool}/endpoints/{address}    drain it, take it back, weigh it
 //	DELETE /v1/pools/{pool}/endpoints/{address}    remove it
+//	GET    /v1/backups                             backups, and what looks after repositories
+//	GET    /v1/backups/{name}
+//	POST   /v1/backups/{name}                      begin one now (?repository= into that alone)
+//	DELETE /v1/backups/{name}                      stop it, if it runs
 //	GET    /v1/dns                                 what the name server answers with
 //	POST   /v1/dns/query                           what a client would be answered, and why
 //	GET    /v1/explain/endpoint?address=           why an endpoint is in or out

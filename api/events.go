@@ -57,7 +57,10 @@ func (h handler) listEvents(r *http.Request) (any, error) {
 func (h handler) listIncidents(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	p := parser{q}
-	f := events.IncidentFilter{Pool: q.Get("pool"), Endpoint: q.Get("endpoint"), Process: q.Get("process"), Open: q.Get("open") == "true"}
+	f := events.IncidentFilter{
+		Pool: q.Get("pool"), Endpoint: q.Get("endpoint"), Process: q.Get("process"), Backup: q.Get("backup"), Repository: q.Get("repository"),
+		Open: q.Get("open") == "true",
+	}
 	var err error
 	if f.Since, err = p.moment("since"); err != nil {
 		return nil, err
@@ -225,7 +228,8 @@ func (p parser) limit() (int, error) {
 func eventFilter(q url.Values) (f events.Filter, err error) {
 	p := parser{q}
 	f = events.Filter{
-		Pool: q.Get("pool"), Endpoint: q.Get("endpoint"), Process: q.Get("process"), Listener: q.Get("listener"), Level: events.Level(q.Get("level")),
+		Pool: q.Get("pool"), Endpoint: q.Get("endpoint"), Process: q.Get("process"), Listener: q.Get("listener"),
+		Backup: q.Get("backup"), Repository: q.Get("repository"), Level: events.Level(q.Get("level")),
 	}
 	if f.Level != "" && !slices.Contains(events.Levels(), f.Level) {
 		return f, Invalid(fmt.Sprintf("%q is no level", f.Level), "one of info, warn, error")
@@ -274,6 +278,8 @@ func query(f events.Filter) string {
 	set("endpoint", f.Endpoint)
 	set("process", f.Process)
 	set("listener", f.Listener)
+	set("backup", f.Backup)
+	set("repository", f.Repository)
 	set("level", string(f.Level))
 	set("kind", strings.Join(f.Kinds, ","))
 	moment("since", f.Since)

@@ -21,7 +21,7 @@ func (c *Client) Events(ctx context.Context, f events.Filter) ([]events.Event, e
 
 // Incidents asks for incidents: the newest DefaultEvents that the filter chooses, unless its limit says otherwise.
 func (c *Client) Incidents(ctx context.Context, f events.IncidentFilter) ([]events.Incident, error) {
-	q, _ := url.ParseQuery(query(events.Filter{Since: f.Since, Pool: f.Pool, Endpoint: f.Endpoint, Process: f.Process, Limit: f.Limit}))
+	q, _ := url.ParseQuery(query(events.Filter{Since: f.Since, Pool: f.Pool, Endpoint: f.Endpoint, Process: f.Process, Backup: f.Backup, Repository: f.Repository, Limit: f.Limit}))
 	if f.Open {
 		q.Set("open", "true")
 	}

@@ -15,6 +15,7 @@ type Node interface {
 	Keeper
 	Historian
 	Supervisor
+	Backupper
 }
 
 // Viewer tells what is.
@@ -61,7 +62,12 @@ type Error struct {
 	Message  string        `json:"error"`              // what is wrong
 	Hint     string        `json:"hint,omitempty"`     // what to do
 	Problems config.Errors `json:"problems,omitempty"` // of a configuration file that is not valid
+
+	nobody bool
 }
+
+// Nobody reports whether a Client has found that no process answers, as opposed to one that can't be asked.
+func (e *Error) Nobody() bool { return e.nobody }
 
 func (e *Error) Error() string {
 	if len(e.Problems) > 0 {

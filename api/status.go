@@ -14,6 +14,7 @@ type Status struct {
 	File        File       `json:"file"`
 	Listeners   []Listener `json:"listeners"`
 	Pools       []Pool     `json:"pools"`
+	Backups     []Backup   `json:"backups,omitempty"`
 }
 
 // File is the configuration in force.

@@ -34,6 +34,8 @@ type Keeper struct {
 	jobs []*keptJob
 	ctx  context.Context // of Run; nil before and after
 	wg   sync.WaitGroup
+
+	ready chan struct{} // closed when Run has begun
 }
 
 // keptJob is a job with what is known of it.
@@ -56,7 +58,7 @@ type keptJob struct {
 
 // NewKeeper makes a keeper without jobs.
 func NewKeeper(c KeeperConfig) *Keeper {
-	k := &Keeper{memory: c.Memory, tell: c.Tell, log: c.Log}
+	k := &Keeper{memory: c.Memory, tell: c.Tell, log: c.Log, ready: make(chan struct{})}
 	if k.tell == nil {
 		k.tell = func(Event) {}
 	}
@@ -134,7 +136,10 @@ func (j *keptJob) nudge() {
 	}
 }
 
-// Run runs jobs until ctx has ended and the runs that were under way have stopped.
+// Ready is closed when jobs can be started.
+func (k *Keeper) Ready() <-chan struct{} { return k.ready }
+
+// Run runs jobs until ctx has ended and the runs that were under way have stopped. It may be called once.
 func (k *Keeper) Run(ctx context.Context) error {
 	k.mu.Lock()
 	k.ctx = ctx
@@ -142,6 +147,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.start(j)
 	}
 	k.mu.Unlock()
+	close(k.ready)
 	<-ctx.Done()
 	k.mu.Lock()
 	k.ctx = nil

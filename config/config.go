@@ -34,6 +34,10 @@ type Config struct {
 	Hooks []Hook `yaml:"hooks" aka:"hook webhooks notifications alerts notify"`
 	// A name server whose answers follow the health of pools. There is none unless this is written.
 	DNS *DNS `yaml:"dns" aka:"gslb nameserver"`
+	// Where backups are kept.
+	Repositories []Repository `yaml:"repositories" aka:"repository repos stores vaults"`
+	// What is backed up, when and where to.
+	Backups []Backup `yaml:"backups" aka:"backup plans jobs"`
 	// How this process is watched and steered while it runs.
 	Admin Admin `yaml:"admin" aka:"api control stats"`
 	// What Trivet says about itself. Requests are logged by access_log of a listener.

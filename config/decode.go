@@ -99,6 +99,10 @@ func (d *decoder) scalar(n *node, v reflect.Value, path, typeName string, parse 
 	switch file := parsed.(type) {
 	case FilePath:
 		parsed = FilePath(d.resolve(string(file)))
+	case StoreLocation:
+		if dir := file.IsLocal(); dir != "" {
+			parsed = StoreLocation(d.resolve(dir))
+		}
 	case LogOutput:
 		if file != "stdout" && file != "stderr" {
 			parsed = LogOutput(d.resolve(string(file)))

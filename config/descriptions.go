@@ -75,6 +75,66 @@ func describe(name string) string {
 		return "The pause before the second retry, at most."
 	case "Backoff.Max":
 		return "The longest pause."
+	case "Backup":
+		return "Backup is something that is saved into one or several repositories, again and again, or when `trivet backup NAME` says so. Jobs of one repository never run at the same time, and neither do those of one backup."
+	case "Backup.After":
+		return "A program to run last, in any case: TRIVET_RESULT (ok, partial or failed) and TRIVET_SNAPSHOT tell it what came of it."
+	case "Backup.Before":
+		return "A program to run first, without a shell: to take a snapshot of a volume, say. If it fails there is no backup."
+	case "Backup.Canary":
+		return "What is reported as unusual: it may be harmless, or the first sign of a disk that is not mounted, or of blackmail."
+	case "Backup.Every":
+		return "How often."
+	case "Backup.Exclude":
+		return "Leave out what matches, as restic writes it: `*.tmp`, `/srv/cache`, `a/**/b`; `!keep` takes an earlier one back."
+	case "Backup.ExcludeCaches":
+		return "Leave out what is in folders that are marked as caches (CACHEDIR.TAG)."
+	case "Backup.ExcludeFile":
+		return "Read more of these from files, one a line, at each run."
+	case "Backup.ExcludeIfPresent":
+		return "Leave out what is in folders that hold a file of this name."
+	case "Backup.ExcludeLargerThan":
+		return "Leave out larger files. 0 leaves none out."
+	case "Backup.Files":
+		return "The files and folders, with all that is in them. What can't be read is reported and left out."
+	case "Backup.HookTimeout":
+		return "How long each of the two may take."
+	case "Backup.Host":
+		return "The name of the machine in its snapshots. The default is this machine's."
+	case "Backup.IgnoreFile":
+		return "Honour files of this name in the folders, in the language of .gitignore."
+	case "Backup.IgnoreInode":
+		return "An unchanged file may have another inode number, and another time of change of its inode: for network file systems."
+	case "Backup.Jitter":
+		return "How much later at most. Each backup is late by its own part of it, always the same, so that many do not begin at once."
+	case "Backup.Keep":
+		return "Which of its snapshots stay; the others are forgotten after each backup, but not after one that is unusual. The default is all. What they held goes with the repository's prune."
+	case "Backup.Missed":
+		return "What becomes of a run that was due while nobody ran."
+	case "Backup.Name":
+		return "The backup's name. It becomes a tag of its snapshots, `plan:NAME`."
+	case "Backup.NoXattrs":
+		return "Leave out extended attributes, and with them ACLs and capabilities."
+	case "Backup.OneFileSystem":
+		return "Stay on the file system of each of the files."
+	case "Backup.Reopen":
+		return "How much of what is written is opened and hashed again, to catch bad memory."
+	case "Backup.Repository":
+		return "Where to: one repository, or several."
+	case "Backup.Schedule":
+		return "When, as cron writes it, in the time zone of the machine: `0 2 * * sun`, `@daily`."
+	case "Backup.SkipUnchanged":
+		return "Make no snapshot if nothing has changed."
+	case "Backup.Tags":
+		return "More tags for its snapshots."
+	case "Backup.Workers":
+		return "Files read at once. The default 0 is one for each processor; more help where the disk is slow to answer."
+	case "Bandwidth":
+		return "Bandwidth bounds what goes to and fro."
+	case "Bandwidth.Download":
+		return "Bytes from the store. 0 is no bound."
+	case "Bandwidth.Upload":
+		return "Bytes to the store. 0 is no bound."
 	case "Breaker":
 		return "Breaker is what the pool takes on at most, all endpoints together; more is answered with 503 at once. The defaults are far above what small services see: they keep a pool that is stuck from taking the balancer with it."
 	case "Breaker.MaxPending":
@@ -87,6 +147,20 @@ func describe(name string) string {
 		return "Retries a second that are always allowed, so that a quiet service can retry at all."
 	case "Budget.Percent":
 		return "Retries for each 100 requests of the last ten seconds; one that waits in a pause counts already. 20% bounds the extra load on a failing pool to a fifth."
+	case "Canary":
+		return "Canary says from when on a backup is unusual, compared with the one before."
+	case "Canary.Grow":
+		return "There are so many times as many files, or bytes."
+	case "Canary.MinBytes":
+		return "See min_files."
+	case "Canary.MinFiles":
+		return "A backup of fewer files than this, and of fewer bytes than min_bytes, is too small for shares to mean much."
+	case "Canary.Off":
+		return "Report nothing."
+	case "Canary.Rewrite":
+		return "This share of the files is new or has changed. If what is new does not compress either, it looks encrypted."
+	case "Canary.Shrink":
+		return "This share of the files, or of their bytes, is gone."
 	case "Certificate":
 		return "Certificate is a certificate and its key."
 	case "Certificate.Cert":
@@ -117,6 +191,16 @@ func describe(name string) string {
 		return "a certificate if the client has one; a wrong one is refused"
 	case "ClientAuth=require":
 		return "a certificate"
+	case "Compression=best":
+		return "several times slower than the disk"
+	case "Compression=better":
+		return "half as fast"
+	case "Compression=default":
+		return "what restic does"
+	case "Compression=fastest":
+		return "costs next to nothing"
+	case "Compression=off":
+		return "for what is compressed already"
 	case "Concurrency":
 		return "Concurrency finds by itself how many requests a pool can bear at a time, from how long they take, and refuses more at once (503): under overload the admitted ones are then served about as fast as ever."
 	case "Concurrency.Algorithm":
@@ -137,6 +221,8 @@ func describe(name string) string {
 		return "Config is one trivet.yaml, valid and with its defaults. It is made by Load or Parse, and is not changed afterwards."
 	case "Config.Admin":
 		return "How this process is watched and steered while it runs."
+	case "Config.Backups":
+		return "What is backed up, when and where to."
 	case "Config.DNS":
 		return "A name server whose answers follow the health of pools. There is none unless this is written."
 	case "Config.DrainTimeout":
@@ -151,6 +237,8 @@ func describe(name string) string {
 		return "How many event loops carry the traffic. The default 0 is one for each processor that the process may use: more would only share them."
 	case "Config.Pools":
 		return "The servers behind: sets of endpoints that serve the same thing, and how they are kept healthy."
+	case "Config.Repositories":
+		return "Where backups are kept."
 	case "Config.State":
 		return "What is remembered over restarts."
 	case "Config.Watch":
@@ -169,6 +257,12 @@ func describe(name string) string {
 		return "The country."
 	case "CountryPool.Pool":
 		return "The pool."
+	case "Credentials":
+		return "Credentials say who we are to a store."
+	case "Credentials.ID":
+		return "The access key of S3, or the user of a REST server."
+	case "Credentials.Secret":
+		return "The secret key, or the password."
 	case "DNS":
 		return "DNS is an authoritative name server whose answers follow the health of pools. It answers for its zones and for nothing else: it is no resolver."
 	case "DNS.Address":
@@ -485,6 +579,36 @@ func describe(name string) string {
 		return "How long."
 	case "Inject.Reset":
 		return "Reset the connection of this share of requests."
+	case "Keep":
+		return "Keep is which snapshots stay: those that any of its rules keeps. Times are those of the machine's time zone."
+	case "Keep.Daily":
+		return "The last of each of so many days."
+	case "Keep.Hourly":
+		return "The last of each of so many hours that have one."
+	case "Keep.Last":
+		return "The newest so many."
+	case "Keep.Monthly":
+		return "The last of each of so many months."
+	case "Keep.Tags":
+		return "Those with this tag."
+	case "Keep.Weekly":
+		return "The last of each of so many weeks."
+	case "Keep.Within":
+		return "All within this span before the newest."
+	case "Keep.WithinDaily":
+		return "The last of each day within this span."
+	case "Keep.WithinHourly":
+		return "The last of each hour within this span."
+	case "Keep.WithinMonthly":
+		return "The last of each month within this span."
+	case "Keep.WithinWeekly":
+		return "The last of each week within this span."
+	case "Keep.WithinYearly":
+		return "The last of each year within this span."
+	case "Keep.Yearly":
+		return "The last of each of so many years."
+	case "KeepSpan":
+		return "KeepSpan is a stretch of the calendar."
 	case "LimitKey":
 		return "LimitKey is what a rate limit tells clients apart by."
 	case "Limits":
@@ -559,6 +683,10 @@ func describe(name string) string {
 		return "What is asked. The default is the pool's probe if that is http, and any answer counts; with another probe nobody is asked."
 	case "Liveness.Timeout":
 		return "How long an answer may take. A process that is only busy must not be taken for one that hangs."
+	case "LockMode=compliance":
+		return "nobody"
+	case "LockMode=governance":
+		return "those with a special right"
 	case "Log":
 		return "Log is what Trivet says about itself, on stderr."
 	case "Log.Format":
@@ -595,6 +723,10 @@ func describe(name string) string {
 		return "Query parameters, in the same ways."
 	case "Match.Source":
 		return "The client's address."
+	case "Missed=run":
+		return "made up at the start, once"
+	case "Missed=skip":
+		return "left out"
 	case "MySQLProbe":
 		return "MySQLProbe asks a MySQL or MariaDB server. With a user it also learns whether the server takes writes (read_only is off), which needs no more than the right to log in. A member of a Galera cluster is healthy while it is in step with the others."
 	case "MySQLProbe.MaxLag":
@@ -605,6 +737,12 @@ func describe(name string) string {
 		return "Speak TLS, and take no for an error. Without, a password for caching_sha2_password goes out encrypted by a key that anybody in between could have put there."
 	case "MySQLProbe.User":
 		return "Log in as this user. Without one, a server is healthy if it goes as far as to refuse a stranger."
+	case "ObjectLock":
+		return "ObjectLock holds what is written back from deletion."
+	case "ObjectLock.Keep":
+		return "How long. What snapshots still need is extended."
+	case "ObjectLock.Mode":
+		return "Who may lift it."
 	case "OnDown=auto":
 		return "kill with role: primary, and of udp; else keep"
 	case "OnDown=drain":
@@ -755,6 +893,20 @@ func describe(name string) string {
 		return "a line of text"
 	case "ProxyProtocol=v2":
 		return "binary; of udp, before each datagram"
+	case "Prune":
+		return "Prune is when what is not needed is removed."
+	case "Prune.Every":
+		return "How often."
+	case "Prune.Jitter":
+		return "How much later at most. Each repository is late by its own part of it, always the same."
+	case "Prune.MaxRepack":
+		return "How much is copied in one run at most. 0 is no bound."
+	case "Prune.MaxUnused":
+		return "How much of the repository may stay unused, to save copying."
+	case "Prune.Missed":
+		return "What becomes of a run that was due while nobody ran."
+	case "Prune.Schedule":
+		return "When, as cron writes it."
 	case "PublishedAddress":
 		return "PublishedAddress is where clients reach an endpoint."
 	case "PublishedAddress.Addresses":
@@ -811,6 +963,42 @@ func describe(name string) string {
 		return "Log in as this user; servers before Redis 6 have none."
 	case "Regexp":
 		return "Regexp is a compiled regular expression. The zero Regexp is none."
+	case "Repository":
+		return "Repository is where backups are kept, in the format of restic: restic reads it, and writes it. It is made once, by `trivet repo init`."
+	case "Repository.AppendOnly":
+		return "Remove nothing: no old snapshot is forgotten here, and nothing pruned. That is our promise; for one that holds against whoever breaks into this machine, give it credentials that can't delete, or use object_lock."
+	case "Repository.Bandwidth":
+		return "How fast bytes may go to the store and come from it."
+	case "Repository.CA":
+		return "Trust the certificates in this PEM file, and no others."
+	case "Repository.Cache":
+		return "Where what can be fetched again is kept, so that an unchanged folder costs no look into the repository. The default is the folder that systemd gives ($CACHE_DIRECTORY, $STATE_DIRECTORY), or else that of the user."
+	case "Repository.ClientCert":
+		return "Show this certificate, with its key (PEM), to the store."
+	case "Repository.Compression":
+		return "How hard new data is pressed."
+	case "Repository.Credentials":
+		return "Who says to the store that he may. The default is what the environment says (AWS_ACCESS_KEY_ID and so on)."
+	case "Repository.LockWait":
+		return "How long to wait for others that hold the repository."
+	case "Repository.Name":
+		return "The repository's name."
+	case "Repository.ObjectLock":
+		return "Have S3 hold what is written back from deletion. The bucket must have object lock enabled."
+	case "Repository.Options":
+		return "More settings of the store: connections, s3.region, s3.bucket-lookup, s3.storage-class, sftp.command, sftp.key, sftp.known-hosts, rclone.program, rclone.args."
+	case "Repository.PackSize":
+		return "The size at which files in the repository are closed. Larger ones suit stores that are slow to answer."
+	case "Repository.Password":
+		return "Its password. Whoever loses it loses all that is in there: keep it somewhere else, too."
+	case "Repository.PasswordCommand":
+		return "A program that prints the password, started without a shell when the repository is opened."
+	case "Repository.Prune":
+		return "Remove what no snapshot needs any more. It never stands in the way of backups."
+	case "Repository.Store":
+		return "Where it is: a folder, `s3:https://host/bucket/prefix` or `s3://bucket/prefix`, `sftp:user@host:/path`, `rest:https://host:8000/path`, or `rclone:remote:path`. A relative folder begins from that of the configuration file."
+	case "Repository.Verify":
+		return "See whether everything is there and can be read."
 	case "RequestID":
 		return "RequestID is an id for each request."
 	case "RequestID.Header":
@@ -1035,6 +1223,12 @@ func describe(name string) string {
 		return "gently, for some application servers"
 	case "StopSignal=USR2":
 		return "gently, for some application servers"
+	case "StoreOption":
+		return "StoreOption is a setting of a store."
+	case "StoreOption.Name":
+		return "The setting's name."
+	case "StoreOption.Value":
+		return "Its value."
 	case "TCPProbe":
 		return "TCPProbe is a TCP connection, and a first exchange if wanted."
 	case "TCPProbe.Expect":
@@ -1085,6 +1279,18 @@ func describe(name string) string {
 		return "An expression that the value must match."
 	case "ValueMatch.Value":
 		return "The whole value, exactly. Of a header that stands in the request several times, one is enough."
+	case "Verify":
+		return "Verify is when a repository is looked through."
+	case "Verify.Every":
+		return "How often."
+	case "Verify.Jitter":
+		return "How much later at most. Each repository is late by its own part of it, always the same."
+	case "Verify.Missed":
+		return "What becomes of a run that was due while nobody ran."
+	case "Verify.Parts":
+		return "In how many runs all data is read, another part each time. 1 reads all of it every time; 0 reads none, and looks only whether everything is there."
+	case "Verify.Schedule":
+		return "When, as cron writes it."
 	case "Webhook":
 		return "Webhook posts JSON. A status from 200 to 299 is success. 408, 425, 429, all from 500 on, and no answer are tried again after a pause that doubles; any other status is not."
 	case "Webhook.Headers":

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 )
 
 // scalarType is a Go type that is written as one word in the file.
@@ -18,7 +19,7 @@ type scalarType struct {
 
 // scalarTypes is every such type. A text is parsed by the type of its field alone, never guessed from its look.
 func scalarTypes() []scalarType {
-	return append(dnsScalars(), []scalarType{
+	return slices.Concat(dnsScalars(), backupScalars(), []scalarType{
 		scalar("duration", "a number with a unit: `300ms`, `1.5s`, `2m`, `1h30m`, `30d`, `2w`; units are ns, us, ms, s, m, h, d (24 hours) and w (7 days). `0` needs no unit.",
 			"string|integer", `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h|d|w))+)$`, ParseDuration, "300ms", "2s", "30d"),
 		scalar("size", "a number of bytes, with a unit or without: `4096`, `64KiB`, `1MiB`, `1GB`; KiB, MiB, GiB, TiB count by 1024, kB, MB, GB, TB by 1000.",
@@ -52,7 +53,7 @@ func scalarTypes() []scalarType {
 		scalar("kind of event", "a kind such as `endpoint.down`, or the beginning of several and a star: `process.*`, `*`.", "string", `^[a-z_.]*\*?$`, parseEventPattern, "endpoint.down", "process.*"),
 		scalar("variable", "the name of a variable of the environment: letters, digits and `_`, not beginning with a digit.", "string", "^[A-Za-z_][A-Za-z0-9_]*$", parseVariableName, "DATABASE_URL"),
 		scalar("name", "letters, digits, `-`, `_` and `.`, beginning with a letter or a digit, at most 63 of them.", "string", "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", parseName, "web"),
-	}...)
+	})
 }
 
 // scalar ties a Go type to the function that parses it.

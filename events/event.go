@@ -40,6 +40,9 @@ type Where struct {
 	Process  string `json:"process,omitempty"`  // a supervised one: pool/number
 	Listener string `json:"listener,omitempty"`
 	Hook     string `json:"hook,omitempty"`
+	// Backup is one of the file, Repository where it is kept; or the repository alone.
+	Backup     string `json:"backup,omitempty"`
+	Repository string `json:"repository,omitempty"`
 }
 
 // Text names the thing for people. (Were it String, events would print as that.)
@@ -57,6 +60,8 @@ func (w Where) Text() string {
 	}
 	add("listener", w.Listener)
 	add("hook", w.Hook)
+	add("backup", w.Backup)
+	add("repository", w.Repository)
 	if parts == nil {
 		return "node"
 	}

@@ -14,9 +14,12 @@ type Filter struct {
 	Endpoint string
 	Process  string
 	Listener string
-	Kinds    []string // patterns as "endpoint.down" or "process.*"; one must match
-	Level    Level    // the least
-	Incident int64
+	// Backup and Repository are as in Where.
+	Backup     string
+	Repository string
+	Kinds      []string // patterns as "endpoint.down" or "process.*"; one must match
+	Level      Level    // the least
+	Incident   int64
 	// Limit keeps the newest so many; 0 is no limit. Match does not look at it.
 	Limit int
 }
@@ -25,6 +28,7 @@ type Filter struct {
 func (f *Filter) Match(e *Event) bool {
 	return e.ID > f.After && !e.At.Before(f.Since) && (f.Until.IsZero() || e.At.Before(f.Until)) &&
 		same(f.Pool, e.Pool) && same(f.Endpoint, e.Endpoint) && same(f.Process, e.Process) && same(f.Listener, e.Listener) &&
+		same(f.Backup, e.Backup) && same(f.Repository, e.Repository) &&
 		f.kind(e.Kind) && e.Level.AtLeast(f.Level) && (f.Incident == 0 || f.Incident == e.Incident)
 }
 
@@ -38,14 +42,17 @@ type IncidentFilter struct {
 	Pool     string
 	Endpoint string
 	Process  string
-	Open     bool // only those that are not over
-	Limit    int  // keeps the newest so many; 0 is no limit. Match does not look at it.
+	// Backup and Repository are as in Where.
+	Backup     string
+	Repository string
+	Open       bool // only those that are not over
+	Limit      int  // keeps the newest so many; 0 is no limit. Match does not look at it.
 }
 
 // Match reports whether i is chosen.
 func (f *IncidentFilter) Match(i *Incident) bool {
 	return (i.Ended.IsZero() || !i.Ended.Before(f.Since)) && same(f.Pool, i.Pool) && same(f.Endpoint, i.Endpoint) &&
-		same(f.Process, i.Process) && (!f.Open || i.State == Open)
+		same(f.Process, i.Process) && same(f.Backup, i.Backup) && same(f.Repository, i.Repository) && (!f.Open || i.State == Open)
 }
 
 // same reports whether got is what is wanted, which may be anything.

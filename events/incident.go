@@ -172,10 +172,11 @@ func (t *Tracker) end(key Where, o *open, at time.Time, withdrawn bool) {
 }
 
 // restart withdraws what a process that starts knows nothing about. That an
-// endpoint or a process was down it will find out again.
+// endpoint or a process was down it will find out again, and how its backups
+// stand it remembers.
 func (t *Tracker) restart(at time.Time) {
 	for key, o := range t.open {
-		o.faults = slices.DeleteFunc(o.faults, func(f fault) bool { return f != "down" && f != "process" })
+		o.faults = slices.DeleteFunc(o.faults, func(f fault) bool { return !f.lasts() })
 		if len(o.faults) == 0 {
 			t.end(key, o, at, true)
 		}

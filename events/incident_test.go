@@ -115,6 +115,10 @@ func parse(t *testing.T, id int64, line string) Event {
 			e.Process = value
 		case "listener":
 			e.Listener = value
+		case "backup":
+			e.Backup = value
+		case "repository":
+			e.Repository = value
 		case "action":
 			e.Action = value
 		case "evidence":

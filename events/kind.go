@@ -55,6 +55,28 @@ const (
 	ProcessRolled     Kind = "process.rolled"
 	ProcessRollFailed Kind = "process.roll_failed" // the old version stays
 
+	BackupStarted     Kind = "backup.started"
+	BackupFinished    Kind = "backup.finished"
+	BackupIncomplete  Kind = "backup.incomplete" // it finished, but some things could not be saved
+	BackupFailed      Kind = "backup.failed"     // it is tried again
+	BackupOverdue     Kind = "backup.overdue"    // it has failed until two regular times had passed
+	BackupInterrupted Kind = "backup.interrupted"
+	BackupRemoved     Kind = "backup.removed" // the file does not name it any more
+	// What is unusual about a backup: see package backup.
+	BackupShrunk    Kind = "backup.shrunk"
+	BackupGrown     Kind = "backup.grown"
+	BackupRewritten Kind = "backup.rewritten"
+	BackupScrambled Kind = "backup.scrambled" // what is new looks encrypted
+	BackupEmpty     Kind = "backup.empty"
+
+	RepositoryPruned       Kind = "repository.pruned"
+	RepositoryPruneFailed  Kind = "repository.prune_failed"
+	RepositoryVerified     Kind = "repository.verified"
+	RepositoryVerifyFailed Kind = "repository.verify_failed" // it could not be looked at
+	RepositoryDamaged      Kind = "repository.damaged"
+	RepositoryRobbed       Kind = "repository.robbed" // snapshots are gone that Trivet did not remove
+	RepositoryRemoved      Kind = "repository.removed"
+
 	EventsLost Kind = "events.lost" // there were too many at once
 	HookFailed Kind = "hook.failed"
 )
@@ -62,6 +84,15 @@ const (
 // A fault is what one thing can suffer from, until something says that it no
 // longer does.
 type fault string
+
+// lasts reports whether a fault outlives the process that saw it.
+func (f fault) lasts() bool {
+	switch f {
+	case "down", "process", "backup", "incomplete", "prune", "verify", "damage":
+		return true
+	}
+	return false
+}
 
 // every stands for all faults of a thing.
 const every fault = "*"
@@ -115,6 +146,30 @@ func (k Kind) meaning() meaning {
 		return meaning{closes: []fault{"process"}}
 	case ProcessStopped:
 		return meaning{closes: []fault{every}, withdraws: true}
+	case BackupFailed:
+		return meaning{level: Warn, opens: "backup"}
+	case BackupOverdue:
+		return meaning{level: Error, opens: "backup"}
+	case BackupIncomplete:
+		return meaning{level: Warn, opens: "incomplete", closes: []fault{"backup"}}
+	case BackupFinished:
+		return meaning{closes: []fault{"backup", "incomplete"}}
+	case BackupRemoved, RepositoryRemoved:
+		return meaning{closes: []fault{every}, withdraws: true}
+	case BackupScrambled, BackupEmpty:
+		return meaning{level: Error}
+	case RepositoryPruneFailed:
+		return meaning{level: Warn, opens: "prune"}
+	case RepositoryPruned:
+		return meaning{closes: []fault{"prune"}}
+	case RepositoryVerifyFailed:
+		return meaning{level: Warn, opens: "verify"}
+	case RepositoryDamaged:
+		return meaning{level: Error, opens: "damage", closes: []fault{"verify"}}
+	case RepositoryVerified:
+		return meaning{closes: []fault{"verify", "damage"}}
+	case BackupShrunk, BackupGrown, BackupRewritten, RepositoryRobbed:
+		return meaning{level: Warn}
 	case EndpointUnfit, UpgradeFailed, ProcessRollFailed, EventsLost, HookFailed:
 		return meaning{level: Warn}
 	}
@@ -137,7 +192,9 @@ func Kinds() []Kind {
 		EndpointRemoved, EndpointReady, EndpointDrain, EndpointMaintenance, EndpointWeight, PoolPanic, PoolPanicEnded,
 		PoolFull, PoolEased, ListenerFull, ListenerEased, ProcessStarted, ProcessReady, ProcessExited, ProcessHung,
 		ProcessLate, ProcessGaveUp, ProcessStopped, ProcessAdopted, ProcessRolling, ProcessRolled, ProcessRollFailed,
-		EventsLost, HookFailed,
+		BackupStarted, BackupFinished, BackupIncomplete, BackupFailed, BackupOverdue, BackupInterrupted, BackupRemoved, BackupShrunk, BackupGrown,
+		BackupRewritten, BackupScrambled, BackupEmpty, RepositoryPruned, RepositoryPruneFailed, RepositoryVerified, RepositoryVerifyFailed,
+		RepositoryDamaged, RepositoryRobbed, RepositoryRemoved, EventsLost, HookFailed,
 	}
 	slices.Sort(kinds)
 	return kinds

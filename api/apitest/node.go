@@ -22,12 +22,13 @@ type Node struct {
 
 	history   history
 	processes []api.Process
+	backups   []api.Backup
 }
 
 // NewNode makes a node; every one begins alike.
 func NewNode() *Node {
 	started := time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)
-	return &Node{history: pastOf(started), processes: processesOf(started), status: api.Status{
+	return &Node{history: pastOf(started), processes: processesOf(started), backups: backupsOf(started), status: api.Status{
 		Version: "1.2.3", PID: 4711, Started: started, State: "serving", Loops: 2, Connections: 37,
 		File: api.File{Path: "/etc/trivet/trivet.yaml", Since: started.Add(time.Hour)},
 		Listeners: []api.Listener{{

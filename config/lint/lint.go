@@ -1,6 +1,6 @@
 // Package lint answers what in a valid configuration would cost availability: single points of failure, waits without an
 // end, probes that see nothing. Each finding says why it matters and what to write. Check judges the file alone: it connects to
-// nothing and reads nothing. Certificates judges the files of certificates that it names.
+// nothing and reads nothing. Certificates judges the files of certificates that it names, and Disks where its backups are kept.
 package lint
 
 import (
@@ -48,7 +48,7 @@ type report func(path, what, write string)
 
 // rules is every rule; a new section of the file brings its own list.
 func rules() []rule {
-	return slices.Concat(poolRules(), routeRules(), listenerRules(), dnsRules(), byAddressRules())
+	return slices.Concat(poolRules(), routeRules(), listenerRules(), dnsRules(), byAddressRules(), backupRules())
 }
 
 // Rules is the name of every rule, with why it matters.

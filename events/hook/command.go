@@ -18,7 +18,7 @@ import (
 // Command delivers notices to a program of this machine: JSON on its standard
 // input, the main facts in its environment (TRIVET_EVENT, TRIVET_EVENT_ID,
 // TRIVET_LEVEL, TRIVET_POOL, TRIVET_ENDPOINT, TRIVET_PROCESS, TRIVET_LISTENER,
-// TRIVET_INCIDENT, TRIVET_INCIDENT_STATE, TRIVET_EVIDENCE). No shell is involved.
+// TRIVET_BACKUP, TRIVET_BACKUP_REPOSITORY, TRIVET_INCIDENT, TRIVET_INCIDENT_STATE, TRIVET_EVIDENCE). No shell is involved.
 // Exit status 0 is success. When time is up it is killed with all processes of
 // its group.
 type Command struct {
@@ -74,6 +74,7 @@ func environment(n Notice) []string {
 	env := []string{
 		"TRIVET_EVENT=" + string(e.Kind), "TRIVET_EVENT_ID=" + strconv.FormatInt(e.ID, 10), "TRIVET_LEVEL=" + string(e.Level),
 		"TRIVET_POOL=" + e.Pool, "TRIVET_ENDPOINT=" + e.Endpoint, "TRIVET_PROCESS=" + e.Process, "TRIVET_LISTENER=" + e.Listener,
+		"TRIVET_BACKUP=" + e.Backup, "TRIVET_BACKUP_REPOSITORY=" + e.Repository, // TRIVET_REPOSITORY is the command line's
 		"TRIVET_EVIDENCE=" + strings.ReplaceAll(e.Evidence, "\x00", ""),
 	}
 	if n.Incident != nil {

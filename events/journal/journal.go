@@ -148,6 +148,9 @@ func (j *Journal) Keep(r Retention) {
 	j.retention.Store(&r)
 }
 
+// Database is the open file, for whoever keeps tables of his own in it. It is closed with the journal.
+func (j *Journal) Database() *sql.DB { return j.db }
+
 // Path returns the file's path.
 func (j *Journal) Path() string { return j.path }
 

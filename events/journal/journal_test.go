@@ -45,7 +45,7 @@ func sample(n int, from time.Time) []events.Event {
 		at := from.Add(time.Duration(i) * time.Second).UTC()
 		e := events.Event{
 			ID: at.UnixMicro(), At: at, Kind: kinds[i%len(kinds)],
-			Where:    events.Where{Pool: []string{"site", "api"}[i%2], Endpoint: fmt.Sprint(i % 3), Process: []string{"", "p/0"}[i%2], Listener: []string{"web", ""}[i%2]},
+			Where:    events.Where{Pool: []string{"site", "api"}[i%2], Endpoint: fmt.Sprint(i % 3), Process: []string{"", "p/0"}[i%2], Listener: []string{"web", ""}[i%2], Backup: []string{"", "etc"}[i/2%2], Repository: []string{"vault", ""}[i/4%2]},
 			Evidence: fmt.Sprintf("evidence %d", i), Took: events.Span(time.Duration(i) * time.Millisecond), Incident: int64(i % 5),
 		}
 		e.Level = e.Kind.Level()
@@ -107,7 +107,7 @@ func TestAFilterOnDiskIsTheFilterInMemory(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		f := events.Filter{
 			Since: moment(r, "since"), Until: moment(r, "until"), Pool: text(r, "pool", "site", "x'y"), Endpoint: text(r, "endpoint", "1"),
-			Process: text(r, "process", "p/0"), Listener: text(r, "listener", "web"), Level: events.Level(text(r, "level", "info", "warn", "error")),
+			Process: text(r, "process", "p/0"), Listener: text(r, "listener", "web"), Backup: text(r, "backup", "etc"), Repository: text(r, "repository", "vault"), Level: events.Level(text(r, "level", "info", "warn", "error")),
 			Kinds: rapid.SliceOfN(rapid.SampledFrom([]string{"endpoint.*", "node.started", "p*", "*", "e_dpoint.*"}), 0, 2).Draw(r, "kinds"),
 			Limit: rapid.SampledFrom([]int{0, 1, 7}).Draw(r, "limit"), Incident: rapid.SampledFrom([]int64{0, 0, 3}).Draw(r, "incident"),
 		}

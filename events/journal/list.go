@@ -37,6 +37,11 @@ func (j *Journal) Incidents(ctx context.Context, f events.IncidentFilter) ([]eve
 			add(equal[0]+" = ?", equal[1])
 		}
 	}
+	for _, equal := range [][2]string{{"backup", f.Backup}, {"repository", f.Repository}} {
+		if equal[1] != "" {
+			add("json_extract(body, '$."+equal[0]+"') = ?", equal[1])
+		}
+	}
 	query := `select body from incident where ` + strings.Join(where, " and ") + ` order by id desc`
 	if f.Limit > 0 {
 		query += fmt.Sprintf(" limit %d", f.Limit)
@@ -112,6 +117,11 @@ func conditions(f events.Filter) (where string, args []any) {
 	for _, equal := range [][2]string{{"pool", f.Pool}, {"endpoint", f.Endpoint}, {"process", f.Process}, {"listener", f.Listener}} {
 		if equal[1] != "" {
 			add(equal[0]+" = ?", equal[1])
+		}
+	}
+	for _, equal := range [][2]string{{"backup", f.Backup}, {"repository", f.Repository}} {
+		if equal[1] != "" {
+			add("json_extract(body, '$."+equal[0]+"') = ?", equal[1])
 		}
 	}
 	if len(f.Kinds) > 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +25,8 @@ func (e *env) checkCommand() *cobra.Command {
 		Long: `Check reads a configuration file (trivet.yaml here, or else /etc/trivet/trivet.yaml; - is standard
 input) and shows everything that is wrong with it. If nothing is, it looks for what would cost
 availability: single points of failure, waits without an end, probes that see nothing; each with
-why it matters and what to write; certificates that end soon, and keys that others can read.
-It connects to nothing.
+why it matters and what to write; certificates that end soon, keys that others can read, and backups on
+the disk of what they save. It connects to nothing.
 
 Exit status: 0 when nothing grave was found, 1 when something was that is marked "error"
 (with --strict also "warning"), 2 when the file is not valid.`,
@@ -44,7 +45,7 @@ Exit status: 0 when nothing grave was found, 1 when something was that is marked
 			if err != nil {
 				return fileProblem(err)
 			}
-			return e.showFindings(file, append(lint.Check(file), lint.Certificates(file, time.Now())...), strict)
+			return e.showFindings(file, slices.Concat(lint.Check(file), lint.Certificates(file, time.Now()), lint.Disks(file)), strict)
 		},
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "fail on warnings too")

@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/trivet-ha/trivet/internal/backupcli"
 )
 
 // Exit codes.
@@ -86,7 +84,7 @@ Start with "trivet demo", which shows it all on this machine, or write a trivet.
 	})
 	root.PersistentFlags().BoolVar(&e.json, "json", false, "write results (and errors) as JSON")
 	root.AddCommand(e.commands()...)
-	root.AddCommand(backupcli.Commands(Version())...)
+	root.AddCommand(e.repositoryCommands()...)
 	return root
 }
 

@@ -91,6 +91,8 @@ Trivet is upgraded or restarted.`,
 	f.StringVar(&v.filter.Endpoint, "endpoint", "", "only of this endpoint")
 	f.StringVar(&v.filter.Process, "process", "", "only of this process, as in shop/0")
 	f.StringVar(&v.filter.Listener, "listener", "", "only of this listener")
+	f.StringVar(&v.filter.Backup, "backup", "", "only of this backup")
+	f.StringVar(&v.filter.Repository, "repository", "", "only of this repository")
 	f.StringSliceVar(&v.filter.Kinds, "kind", nil, "only of these kinds, as in endpoint.down or process.*")
 	f.StringVar(&v.level, "level", "", "only what matters as much as this: info, warn or error")
 	f.Int64Var(&v.filter.Incident, "incident", 0, "only of this incident, by its number")
@@ -200,6 +202,12 @@ func placeOf(w events.Where) string {
 		parts = append(parts, w.Process)
 	case w.Pool != "":
 		parts = append(parts, w.Pool)
+	}
+	switch {
+	case w.Backup != "":
+		parts = append(parts, w.Backup+"@"+w.Repository)
+	case w.Repository != "":
+		parts = append(parts, w.Repository)
 	}
 	for _, name := range []string{w.Endpoint, w.Listener, w.Hook} {
 		if name != "" {

@@ -18,9 +18,9 @@ func (e *env) statusCommand() *cobra.Command {
 	watch, every := false, time.Second
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show listeners, routes, pools and endpoints of the running Trivet",
+		Short: "Show listeners, routes, pools, endpoints and backups of the running Trivet",
 		Long: `Status shows the running Trivet at a glance: what it listens on, how requests fare on each route,
-and the state of every endpoint with the reason for it. Counts are since the process started.`,
+the state of every endpoint with the reason for it, and how old the last success of each backup is. Counts are since the process started.`,
 		Example: "  trivet status\n  trivet status --watch\n  trivet status --json | jq '.pools[].available'",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -108,6 +108,10 @@ func writeStatus(w io.Writer, p painter, s api.Status, now time.Time) {
 	for _, pool := range s.Pools {
 		fmt.Fprintln(w)
 		writePool(w, p, pool)
+	}
+	if len(s.Backups) > 0 {
+		fmt.Fprintln(w)
+		writeBackups(w, p, s.Backups, now)
 	}
 }
 

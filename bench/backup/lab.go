@@ -52,7 +52,11 @@ func (l *lab) prepare() error {
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
-		if err := l.maker(set, dir, l.scale); err != nil {
+		make := func() error { return l.maker(set, dir, l.scale) }
+		if set == "tree" {
+			make = func() error { return copyTree(l.from, dir) }
+		}
+		if err := make(); err != nil {
 			return err
 		}
 		if err := os.WriteFile(dir+".done", nil, 0o644); err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -45,6 +46,7 @@ type settings struct {
 	rounds  int
 	scale   float64
 	dir     string
+	from    string
 	restic  string
 	kopia   string
 	out     string
@@ -57,10 +59,11 @@ func parseFlags(args []string) (settings, error) {
 	var tools, sets string
 	f := flag.NewFlagSet("backup", flag.ContinueOnError)
 	f.StringVar(&tools, "tools", "restic,borg,trivet", "who is compared: "+strings.Join(toolNames(), ","))
-	f.StringVar(&sets, "sets", "small,mixed", "which data: small (many files), mixed (a few large ones)")
+	f.StringVar(&sets, "sets", "small,mixed", "which data: small (many files), mixed (a few large ones), tree (a copy of --from)")
 	f.IntVar(&s.rounds, "rounds", 3, "rounds")
 	f.Float64Var(&s.scale, "scale", 1, "size of the data: 1 is 70,000 files of 1 GB, and 4 GB in 8 files")
 	f.StringVar(&s.dir, "dir", "", "working directory, on the disk to be measured (default: a temporary one)")
+	f.StringVar(&s.from, "from", runtime.GOROOT(), "the directory that the data tree is a copy of")
 	f.StringVar(&s.restic, "restic", "restic", "the restic program")
 	f.StringVar(&s.kopia, "kopia", "kopia", "the kopia program")
 	f.StringVar(&s.out, "out", "", "write the page to this file too")
@@ -76,8 +79,8 @@ func parseFlags(args []string) (settings, error) {
 		}
 	}
 	for _, set := range s.sets {
-		if set != "small" && set != "mixed" {
-			return s, fmt.Errorf("no data %q; there are small and mixed", set)
+		if set != "small" && set != "mixed" && set != "tree" {
+			return s, fmt.Errorf("no data %q; there are small, mixed and tree", set)
 		}
 	}
 	if s.rounds < 1 || s.scale <= 0 {

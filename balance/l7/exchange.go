@@ -25,9 +25,10 @@ type exchange struct {
 
 	preferred *balance.Endpoint // whom the affinity cookie names
 
-	rival    rival     // the second attempt, if there is one
-	hedges   int       // second attempts made
-	admitted admission // what the pool's guards have given
+	rival     rival     // the second attempt, if there is one
+	hedges    int       // second attempts made
+	heldBytes int       // what it keeps while it is held
+	admitted  admission // what the pool's guards have given
 
 	method    http1.Method
 	source    netip.Addr // of the client, as far as trusted proxies tell

@@ -12,14 +12,18 @@ type holding struct {
 	w     *worker
 	up    *Upstream
 	queue []*exchange
+	bytes int // that they keep
 	timer loop.Timer
 }
 
 // scoutEvery is how often the first of the held requests tries again.
 const scoutEvery = 25 * time.Millisecond
 
-// holdMax bounds the requests that one worker holds for one pool. Each keeps its head and a part of its body.
-const holdMax = 10_000
+// What one worker holds for one pool at most. Each request keeps its head and up to retainMax of its body.
+const (
+	holdMax      = 10_000
+	holdBytesMax = 64 << 20
+)
 
 // holdOn makes a request wait that could not be sent to anybody, if its pool wants that.
 func (x *exchange) holdOn(f failure) bool {
@@ -40,7 +44,8 @@ func (x *exchange) holdOn(f failure) bool {
 		h = &holding{w: x.w, up: x.up}
 		x.w.holdings[x.up] = h
 	}
-	if len(h.queue) >= holdMax {
+	if len(h.queue) >= holdMax || h.bytes+len(x.req) > holdBytesMax {
+		h.tidy()
 		return false
 	}
 	h.put(x)
@@ -58,6 +63,8 @@ func (h *holding) put(x *exchange) {
 	h.queue = append(h.queue, nil)
 	copy(h.queue[i+1:], h.queue[i:])
 	h.queue[i] = x
+	x.heldBytes = len(x.req)
+	h.bytes += x.heldBytes
 	if !h.timer.Armed() {
 		h.w.Loop.Arm(&h.timer, h, h.w.Loop.Now()+scoutEvery)
 	}
@@ -68,6 +75,7 @@ func (h *holding) take(x *exchange) {
 	for i, y := range h.queue {
 		if y == x {
 			h.queue = append(h.queue[:i], h.queue[i+1:]...)
+			h.bytes -= x.heldBytes
 			break
 		}
 	}
@@ -89,6 +97,7 @@ func (h *holding) Expire(now time.Duration) {
 	}
 	x := h.queue[0]
 	h.queue = append(h.queue[:0], h.queue[1:]...)
+	h.bytes -= x.heldBytes
 	if len(h.queue) > 0 {
 		h.w.Loop.Arm(&h.timer, h, now+scoutEvery)
 	} else {
@@ -100,7 +109,7 @@ func (h *holding) Expire(now time.Duration) {
 // release lets all requests go: their pool has an endpoint again.
 func (h *holding) release() {
 	queue := h.queue
-	h.queue = nil
+	h.queue, h.bytes = nil, 0
 	h.tidy()
 	for _, x := range queue {
 		x.repick()

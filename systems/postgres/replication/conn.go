@@ -290,6 +290,20 @@ func (c *Conn) receive() (pgproto3.BackendMessage, error) {
 	}
 }
 
+// afterError reads what follows an error of the server, so that the connection can be used again.
+func (c *Conn) afterError(err error) {
+	var said *pgconn.PgError
+	if !errors.As(err, &said) || said.Severity != "ERROR" {
+		return
+	}
+	for {
+		m, err := c.pg.Frontend().Receive()
+		if _, ready := m.(*pgproto3.ReadyForQuery); ready || err != nil {
+			return
+		}
+	}
+}
+
 // rows reads one result: its rows, up to the command's completion.
 func (c *Conn) rows() ([][]string, error) {
 	var rows [][]string

@@ -62,6 +62,7 @@ func (c *Conn) StartStream(ctx context.Context, slot string, t wal.Timeline, fro
 		err = s.begin()
 	}
 	if err != nil {
+		c.afterError(err)
 		if cause := s.stop(); cause != nil {
 			err = cause
 		}

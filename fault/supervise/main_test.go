@@ -177,7 +177,7 @@ func (s *scene) config(replicas int, env []Variable) Config {
 		Pool: "shop", Keeper: []string{"/proc/self/exe", "keep"}, Traffic: s.town,
 		Spec: Spec{Command: []string{self, "{{.Port}}"}, Dir: s.t.TempDir(), Env: env, StopTimeout: 5 * time.Second},
 		Policy: life.Policy{
-			Replicas: replicas, StartTimeout: 20 * time.Second, DrainTimeout: 5 * time.Second,
+			Replicas: replicas, StartTimeout: time.Minute, DrainTimeout: 5 * time.Second,
 			Restart: life.Restart{Backoff: 10 * time.Millisecond, BackoffMax: 50 * time.Millisecond, Limit: 3, Within: time.Minute},
 		},
 		// Patient, for a machine that is busy with other tests.

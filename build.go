@@ -26,7 +26,8 @@ type build struct {
 	listeners []*edge.Listener
 	logs      map[logKey]*accessLog
 	names     *nameBuild
-	rings     map[config.Name]*ring // by listener
+	rings     map[config.Name]*ring       // by listener
+	clients   map[config.Name]*clientKeys // by pool
 	backups   *backupPlans
 }
 
@@ -34,7 +35,7 @@ type build struct {
 func (n *Node) build(file *config.Config) (*build, error) {
 	b := &build{
 		n: n, file: file, pools: map[config.Name]*pool{},
-		addresses: map[config.Name]map[string]string{}, logs: map[logKey]*accessLog{}, rings: map[config.Name]*ring{},
+		addresses: map[config.Name]map[string]string{}, logs: map[logKey]*accessLog{}, rings: map[config.Name]*ring{}, clients: map[config.Name]*clientKeys{},
 		checks: map[config.Name]probe.Check{}, runs: map[config.Name]*supervise.Config{}, policies: newPolicies(),
 	}
 	if err := b.build(); err != nil {
@@ -77,7 +78,10 @@ func (b *build) buildPool(spec *config.Pool) (err error) {
 	if b.addresses[spec.Name], err = resolvePool(spec); err != nil {
 		return err
 	}
-	if b.checks[spec.Name], err = buildCheck(&spec.Health.Probe, string(spec.Name)); err != nil {
+	if err := b.buildClient(spec); err != nil {
+		return err
+	}
+	if b.checks[spec.Name], err = b.buildCheck(spec); err != nil {
 		return err
 	}
 	if err := b.buildRun(spec); err != nil {
@@ -112,7 +116,7 @@ func (b *build) buildRun(spec *config.Pool) error {
 
 // settings are what a pool's upstream gets.
 func (b *build) settings(spec *config.Pool) l7.UpstreamSettings {
-	s := upstreamSettings(spec, b.addresses[spec.Name])
+	s := upstreamSettings(spec, b.addresses[spec.Name], b.secure(spec.Name))
 	s.Guards = b.policies.guards[spec.Name]
 	return s
 }
@@ -162,6 +166,7 @@ func (n *Node) adopt(b *build) {
 	n.adoptLogs(b.logs)
 	n.adoptNames(b.file, b.names)
 	n.adoptRings(b.rings)
+	n.adoptClients(b.clients)
 	n.backups.adopt(b.backups)
 }
 

@@ -41,6 +41,44 @@ func (b *build) buildTLS(spec *config.Listener) (*l7.TLS, error) {
 	return &l7.TLS{Config: r.TLS(), HSTS: strictTransport(spec.TLS.HSTS)}, nil
 }
 
+// clientKeys are what it takes to speak TLS to a pool's endpoints; its files are renewed while it is in force.
+type clientKeys struct {
+	*keyring.Client
+	stop func()
+}
+
+// buildClient makes what secures connections to a pool's endpoints, if they are to be. One that says the same stays, and
+// connections with it.
+func (b *build) buildClient(spec *config.Pool) error {
+	if spec.TLS == nil {
+		return nil
+	}
+	cfg := keyring.ClientConfig{
+		ServerName: spec.TLS.ServerName, CA: string(spec.TLS.CA), MinVersion: versions[spec.TLS.MinVersion], Insecure: !spec.TLS.Verify,
+	}
+	if c := spec.TLS.Certificate; c != nil {
+		cfg.Own = keyring.Pair{Cert: string(c.Cert), Key: string(c.Key)}
+	}
+	c := b.n.clients[spec.Name]
+	if c == nil || !c.Same(cfg) {
+		fresh, err := keyring.NewClient(cfg)
+		if err != nil {
+			return err
+		}
+		c = &clientKeys{Client: fresh}
+	}
+	b.clients[spec.Name] = c
+	return nil
+}
+
+// secure returns how a pool's endpoints are spoken to under TLS; nil is plain text.
+func (b *build) secure(pool config.Name) func() *tls.Config {
+	if c := b.clients[pool]; c != nil {
+		return c.TLS
+	}
+	return nil
+}
+
 // protocols is what is offered to clients (RFC 7301), the best first.
 func protocols(http2 bool) []string {
 	if http2 {
@@ -69,6 +107,21 @@ func strictTransport(h *config.HSTS) string {
 		value += "; preload"
 	}
 	return value
+}
+
+// adoptClients has the files of new clients renewed and ends those that are gone.
+func (n *Node) adoptClients(clients map[config.Name]*clientKeys) {
+	for name, old := range n.clients {
+		if clients[name] != old {
+			old.stop()
+		}
+	}
+	for _, c := range clients {
+		if c.stop == nil {
+			c.stop = n.parts.add(func(ctx context.Context) { c.Run(ctx, n.log) })
+		}
+	}
+	n.clients = clients
 }
 
 // adoptRings has new rings renewed and ends those that are gone.

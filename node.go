@@ -58,6 +58,8 @@ type Node struct {
 	logs  map[logKey]*accessLog
 	rings map[config.Name]*ring
 
+	clients map[config.Name]*clientKeys
+
 	policies *policies
 	names    *names
 	backups  *Backups

@@ -1,6 +1,7 @@
 package trivet
 
 import (
+	"crypto/tls"
 	"slices"
 	"strings"
 
@@ -84,8 +85,9 @@ func (p *pool) balanceConfig(spec *config.Pool) balance.Config {
 }
 
 // upstreamSettings turns a pool of the file into what package l7 wants.
-func upstreamSettings(p *config.Pool, addresses map[string]string) l7.UpstreamSettings {
+func upstreamSettings(p *config.Pool, addresses map[string]string, secure func() *tls.Config) l7.UpstreamSettings {
 	s := l7.UpstreamSettings{
+		TLS:       secure,
 		Hash:      l7.Hash{Key: hashKeys[p.Hash.Key.Kind], Name: p.Hash.Key.Name, Prefix4: p.Hash.Prefix4, Prefix6: p.Hash.Prefix6},
 		Connect:   p.Timeouts.Connect,
 		FirstByte: p.Timeouts.FirstByte,

@@ -1,6 +1,7 @@
 package trivet
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -129,6 +130,27 @@ func (r *prober) report(p probe.Report) {
 	}
 	r.pool.signs.observe(p.Address, p.OK, r.n.origin.Add(p.At-p.Took))
 	r.pool.traffic.probed(e, verdict, p.Reason, p.At)
+}
+
+// buildCheck turns a pool's probe into a check. It speaks TLS as requests do, unless the probe says how itself.
+func (b *build) buildCheck(spec *config.Pool) (probe.Check, error) {
+	check, err := buildCheck(&spec.Health.Probe, string(spec.Name))
+	if secure := b.secure(spec.Name); secure != nil {
+		inherit(check, &probe.TLS{Config: secure})
+	}
+	return check, err
+}
+
+// inherit has a check speak TLS that was not told how.
+func inherit(check probe.Check, secure *probe.TLS) {
+	switch c := check.(type) {
+	case *probe.HTTP:
+		c.TLS = cmp.Or(c.TLS, secure)
+	case *probe.GRPC:
+		c.TLS = cmp.Or(c.TLS, secure)
+	case *probe.TCP:
+		c.TLS = cmp.Or(c.TLS, secure)
+	}
 }
 
 // buildCheck turns the probe of the file into a check.

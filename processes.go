@@ -65,8 +65,13 @@ func (b *build) runConfig(spec *config.Pool, check probe.Check) (*supervise.Conf
 	if cfg.Spec.User, err = lookupUser(run.User); err != nil {
 		return nil, err
 	}
-	cfg.Alive, err = aliveOf(spec, &run.Liveness)
-	return cfg, err
+	if cfg.Alive, err = aliveOf(spec, &run.Liveness); err != nil || cfg.Alive == nil {
+		return cfg, err
+	}
+	if secure := b.secure(spec.Name); secure != nil {
+		inherit(cfg.Alive.Check, &probe.TLS{Config: secure})
+	}
+	return cfg, nil
 }
 
 // lookupUser finds whom to run a command as; nil is the one who runs this process.

@@ -88,7 +88,7 @@ func (n *Node) resolveAgain(spec *config.Pool) {
 		return
 	}
 	n.log.Info("endpoints moved", "pool", spec.Name, "addresses", addresses)
-	settings := upstreamSettings(spec, addresses)
+	settings := upstreamSettings(spec, addresses, p.upstream.Settings().TLS)
 	settings.Guards = n.policies.guards[spec.Name]
 	p.upstream.Configure(settings)
 	p.sessions.Configure(sessionSettings(spec, addresses, n.file.DrainTimeout))

@@ -819,8 +819,22 @@ func describe(name string) string {
 		return "How long an endpoint that (re)appears takes to come up to its full share, from a tenth of it: caches, connection pools and just-in-time compilers need traffic to warm up, and not all at once. 0 is no slow start."
 	case "Pool.Stall":
 		return "Take requests away from an endpoint that has stopped answering."
+	case "Pool.TLS":
+		return "Speak TLS to the endpoints; an empty section, {}, will do. Probes do the same. Plain text is spoken unless this is written."
 	case "Pool.Timeouts":
 		return "How long endpoints may take."
+	case "PoolTLS":
+		return "PoolTLS is how endpoints are spoken to under TLS. Their certificates are verified."
+	case "PoolTLS.CA":
+		return "The authorities that may have signed their certificates, in PEM. The default is the system's."
+	case "PoolTLS.Certificate":
+		return "What they are shown, if they ask for a certificate. Changed files are taken up, as those of listeners are."
+	case "PoolTLS.MinVersion":
+		return "The oldest version to speak."
+	case "PoolTLS.ServerName":
+		return "The name that their certificates must be for, and that they are asked for. The default is each endpoint's own host."
+	case "PoolTLS.Verify":
+		return "Whether their certificates must be right. Without that, whoever gets between can read everything and answer in their name, which is hardly better than plain text."
 	case "PoolTimeouts":
 		return "PoolTimeouts is how long endpoints may take. A timeout of 0 is none."
 	case "PoolTimeouts.Connect":

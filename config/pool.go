@@ -25,6 +25,8 @@ type Pool struct {
 	// Of udp: the datagrams that answer one of a client's. After the last, the session ends, and an endpoint that sends none is
 	// held to have failed: 1 for DNS, say. 0 is not known.
 	Replies int `yaml:"replies" default:"0" min:"0" max:"1000000" aka:"proxy_responses responses"`
+	// Speak TLS to the endpoints; an empty section, {}, will do. Probes do the same. Plain text is spoken unless this is written.
+	TLS *PoolTLS `yaml:"tls" aka:"ssl https"`
 	// Keep a client on the endpoint that served it first, by a cookie. There is none unless this is written.
 	Affinity *Affinity `yaml:"affinity" aka:"sticky stickiness session_affinity cookie"`
 
@@ -159,6 +161,7 @@ func (p *Pool) validate(c *checker, path string) {
 	}
 	p.validateEndpoints(c, join(path, "endpoints"))
 	p.validateByAddress(c, path)
+	p.validateTLS(c, path)
 	if t := p.Hash.TableSize; t > 0 && t < p.Servers() {
 		c.fail(join(path, "hash.table_size"), fmt.Sprintf("%d places are fewer than the %d endpoints", t, p.Servers()), "write at least 100 for each endpoint, or 0 to have it chosen")
 	}

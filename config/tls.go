@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"time"
 )
 
@@ -27,6 +28,46 @@ type Certificate struct {
 	Cert FilePath `yaml:"cert,required" aka:"certificate crt chain fullchain ssl_certificate"`
 	// Its key in PEM, without a password. Nobody but Trivet's user should be able to read it.
 	Key FilePath `yaml:"key,required" aka:"private_key ssl_certificate_key"`
+}
+
+// PoolTLS is how endpoints are spoken to under TLS. Their certificates are verified.
+type PoolTLS struct {
+	// The name that their certificates must be for, and that they are asked for. The default is each endpoint's own host.
+	ServerName string `yaml:"server_name" aka:"sni proxy_ssl_name"`
+	// The authorities that may have signed their certificates, in PEM. The default is the system's.
+	CA FilePath `yaml:"ca" aka:"ca_file cafile proxy_ssl_trusted_certificate"`
+	// What they are shown, if they ask for a certificate. Changed files are taken up, as those of listeners are.
+	Certificate *Certificate `yaml:"certificate" aka:"client_certificate"`
+	// The oldest version to speak.
+	MinVersion TLSVersion `yaml:"min_version" default:"1.2" aka:"ssl_protocols min_protocol ssl_min_ver"`
+	// Whether their certificates must be right. Without that, whoever gets between can read everything and answer in their
+	// name, which is hardly better than plain text.
+	Verify bool `yaml:"verify" default:"true" aka:"proxy_ssl_verify"`
+}
+
+func (t *PoolTLS) validate(c *checker, path string) {
+	if !t.Verify && t.CA != "" {
+		c.failKey(join(path, "ca"), "has no effect with verify: false", "remove verify: false")
+	}
+}
+
+// validateTLS checks who uses a pool under TLS.
+func (p *Pool) validateTLS(c *checker, path string) {
+	if p.TLS == nil {
+		return
+	}
+	for i := range c.config.Listeners {
+		if l := &c.config.Listeners[i]; l.Protocol.ByAddress() && l.uses(p.Name) {
+			c.failKey(join(path, "tls"), fmt.Sprintf("is for requests, and listener %s passes on whatever clients send", l.Name), "remove it: clients speak TLS with the endpoints themselves")
+			return
+		}
+	}
+	for i := range p.Endpoints {
+		if a := p.Endpoints[i].Address; a.Unix != "" && p.TLS.ServerName == "" && p.TLS.Verify {
+			c.failKey(join(path, "tls"), fmt.Sprintf("%s has no name that its certificate could be for", a), "write server_name: app.example.com")
+			return
+		}
+	}
 }
 
 // TLSVersion is a version of TLS.

@@ -8,7 +8,6 @@ import (
 	"github.com/trivet-ha/trivet/balance"
 	"github.com/trivet-ha/trivet/balance/l7/http1"
 	"github.com/trivet-ha/trivet/fault/retry"
-	"github.com/trivet-ha/trivet/internal/loop"
 )
 
 // Sizes of reads. A worker reads into one buffer, behind room for a head that has grown, so that a rewritten
@@ -29,7 +28,7 @@ func (x *exchange) pump() {
 	u := x.u
 	for moved := 0; u.readable && x.u == u && !x.c.blocked(); {
 		if moved >= turnBytes {
-			x.w.Loop.Again(u.tok, loop.Readable)
+			u.again()
 			return
 		}
 		limit := x.paced(x.readMax)
@@ -37,7 +36,7 @@ func (x *exchange) pump() {
 			return
 		}
 		at := headroom + copy(x.w.buf[headroom:], u.in)
-		n, e := loop.Read(u.fd, x.w.buf[at:at+limit])
+		n, e := u.read(x.w.buf[at : at+limit])
 		switch {
 		case e == unix.EAGAIN:
 			u.readable = false

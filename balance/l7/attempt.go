@@ -7,7 +7,6 @@ import (
 
 	"github.com/trivet-ha/trivet/balance"
 	"github.com/trivet-ha/trivet/fault/retry"
-	"github.com/trivet-ha/trivet/internal/loop"
 )
 
 // attempt sends the request to an endpoint, on which Pick has reserved a place.
@@ -61,7 +60,7 @@ func (x *exchange) flush() {
 		return
 	}
 	for x.reqAt < len(x.req) {
-		n, e := loop.Write(u.fd, x.req[x.reqAt:])
+		n, e := u.write(x.req[x.reqAt:])
 		if e == unix.EAGAIN {
 			x.held()
 			return

@@ -22,6 +22,11 @@ func parrot(t testing.TB, answer string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	parrotOn(t, ln, answer)
+	return ln.Addr().String()
+}
+
+func parrotOn(t testing.TB, ln net.Listener, answer string) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -33,7 +38,6 @@ func parrot(t testing.TB, answer string) string {
 		}
 	})
 	t.Cleanup(func() { ln.Close(); wg.Wait() })
-	return ln.Addr().String()
 }
 
 func repeat(c net.Conn, answer []byte) {

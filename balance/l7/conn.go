@@ -1,6 +1,8 @@
 package l7
 
 import (
+	"crypto/tls"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,13 +22,14 @@ type target struct {
 	idle  []*conn // the last is the one used last, and the first to be used again
 	stats *endpointCounters
 	used  time.Duration // when it was last looked up
+
+	security security
 }
 
 // A conn is a connection to an endpoint. While it is idle it holds no buffer and x is nil.
 type conn struct {
+	socket
 	t    *target
-	fd   int
-	tok  loop.Token
 	x    *exchange
 	in   []byte // part of the head of an answer
 	idle time.Duration
@@ -57,10 +60,10 @@ func (t *target) take(probe bool) *conn {
 	return nil
 }
 
-// quiet asks the kernel whether there is nothing to read on a connection, neither bytes nor an end that the loop
-// has not seen yet. It is worth a system call for requests that must not be sent twice.
+// quiet asks whether there is nothing to read on a connection, neither bytes nor an end that the loop has not seen
+// yet. It is worth a system call for requests that must not be sent twice.
 func (u *conn) quiet() bool {
-	if _, e := loop.Peek(u.fd); e != unix.EAGAIN {
+	if _, e := u.peek(); e != unix.EAGAIN {
 		return false
 	}
 	u.readable = false
@@ -73,13 +76,14 @@ func (t *target) dial() (*conn, unix.Errno) {
 	if e != 0 {
 		return nil, e
 	}
-	u := &conn{t: t, fd: fd, connecting: true}
-	tok, err := t.w.Loop.Add(fd, u, loop.Readable|loop.Writable|loop.PeerDone)
-	if err != nil {
-		loop.Close(fd)
-		return nil, edge.Errno(err)
+	u := &conn{t: t, socket: socket{w: t.w, fd: fd}, connecting: true}
+	if e := u.watch(u); e != 0 {
+		return nil, e
 	}
-	u.tok = tok
+	if cfg := t.secured("http/1.1"); cfg != nil {
+		u.tls = t.w.startTLS(fd, netip.AddrPort{}, tls.Client, cfg, u.shaken)
+		u.tls.wire.strict = true
+	}
 	t.stats.connects.Add(1)
 	t.stats.connections.Add(1)
 	return u, 0
@@ -89,7 +93,7 @@ func (t *target) dial() (*conn, unix.Errno) {
 func (u *conn) release(maxIdle int) {
 	u.x = nil
 	t := u.t
-	if u.peerDone || maxIdle > 0 && len(t.idle) >= maxIdle {
+	if u.peerDone || len(u.out) > 0 || maxIdle > 0 && len(t.idle) >= maxIdle {
 		u.close()
 		return
 	}
@@ -103,8 +107,7 @@ func (u *conn) close() {
 	}
 	u.closed = true
 	u.x = nil
-	u.t.w.Loop.Remove(u.tok)
-	loop.Close(u.fd)
+	u.shut()
 	u.t.stats.connections.Add(-1)
 	u.t.w.Bufs.Put(u.in)
 	u.in = nil
@@ -135,6 +138,9 @@ func (t *target) expire(before time.Duration) {
 
 // Ready implements loop.Handler.
 func (u *conn) Ready(ev loop.Events) {
+	if u.tls != nil && !u.unseal(ev) {
+		return
+	}
 	x := u.x
 	if x == nil {
 		// Whatever an idle connection has to say, no request was sent that it could be the answer to. That it
@@ -164,10 +170,13 @@ func (u *conn) Ready(ev loop.Events) {
 	if ev&(loop.Readable|loop.PeerDone|loop.Hangup|loop.Failed) != 0 {
 		u.readable = true
 	}
-	if ev&loop.Writable != 0 {
+	if ev&loop.Writable != 0 && u.drain() {
 		x.flush()
 	}
 	if u.readable && u.x == x {
 		x.pump()
 	}
 }
+
+// again has the connection handled once more after the others have had their turn.
+func (u *conn) again() { u.w.Loop.Again(u.tok, loop.Readable) }

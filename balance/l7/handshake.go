@@ -24,7 +24,7 @@ func (c *client) shakeHands() {
 		return
 	}
 	c.arm(c.began, c.lis.Timeouts.Header)
-	c.startTLS(c.lis.TLS.Config, c.shaken)
+	c.tls = c.w.startTLS(c.FD, c.Peer, tls.Server, c.lis.TLS.Config, c.shaken)
 }
 
 // shaken goes on after the handshake.

@@ -76,7 +76,7 @@ func (x *exchange) challenge(ep *balance.Endpoint) bool {
 func (x *exchange) pushRival() {
 	r := &x.rival
 	for r.at < len(x.req) {
-		n, e := loop.Write(r.u.fd, x.req[r.at:])
+		n, e := r.u.write(x.req[r.at:])
 		if e == unix.EAGAIN {
 			return
 		}
@@ -115,7 +115,7 @@ func (x *exchange) rivalReady(ev loop.Events) {
 	if x.rival.u != u || !u.readable || x.rival.sent == 0 {
 		return
 	}
-	switch n, e := loop.Peek(u.fd); {
+	switch n, e := u.peek(); {
 	case e == unix.EAGAIN:
 		u.readable = false
 	case n == 0: // an end without a byte is no answer

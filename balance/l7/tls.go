@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -25,31 +26,62 @@ type TLS struct {
 	HSTS string
 }
 
-// secure is TLS on a client's connection. Its handshake runs in a goroutine, because it costs a millisecond or so of
-// computing that other connections of the loop need not wait for. Until that has ended the goroutine has the socket;
-// from then on the loop has it, and nothing blocks.
+// secure is TLS on a connection, to a client or to an endpoint. Its handshake runs in a goroutine, because it costs a
+// millisecond or so of computing that other connections of the loop need not wait for. Until that has ended the
+// goroutine has the socket; from then on the loop has it, and nothing blocks.
 type secure struct {
 	conn    *tls.Conn
 	wire    wire
 	subject []byte // of the client's certificate, if it has a verified one
 	resumed bool   // a session ticket has shortened the handshake
+	shaking bool   // the handshake is under way
 }
 
-// startTLS begins the handshake. done is called on the loop, unless the connection is gone by then.
-func (c *transport) startTLS(cfg *tls.Config, done func(error)) {
-	s := &secure{wire: wire{c: c, fd: c.FD, wake: make(chan struct{}, 1)}}
-	s.conn = tls.Server(&s.wire, cfg)
-	c.tls = s
-	c.w.handshakes.Go(func() { // waited for when the worker ends
+// startTLS begins the handshake of the given role, tls.Server or tls.Client. done is called on the loop, unless the connection is
+// gone by then.
+func (w *worker) startTLS(fd int, peer netip.AddrPort, role func(net.Conn, *tls.Config) *tls.Conn, cfg *tls.Config, done func(error)) *secure {
+	s := &secure{wire: wire{fd: fd, peer: peer, wake: make(chan struct{}, 1)}, shaking: true}
+	s.conn = role(&s.wire, cfg)
+	w.handshakes.Go(func() { // waited for when the worker ends
 		err := s.conn.Handshake()
-		c.w.Loop.Post(func() {
+		w.Loop.Post(func() {
 			if s.wire.closed {
 				return
 			}
-			s.wire.wake = nil
+			s.wire.wake, s.shaking = nil, false
 			done(err)
 		})
 	})
+	return s
+}
+
+// read reads plain text, up to the length of buf or until nothing more is there, for which the error is errDry. What
+// TLS itself wants to say because of it, an alert or the answer to a change of keys, is in the worker's memory.
+func (s *secure) read(w *worker, buf []byte) (n int, reply []byte, err error) {
+	s.wire.out = w.sealed[:0]
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = s.conn.Read(buf[n:])
+		n += m
+	}
+	w.sealed = s.wire.out
+	return n, s.wire.out, err
+}
+
+// seal returns p as it goes over the wire, in the worker's memory.
+func (s *secure) seal(w *worker, p []byte) (sealed []byte, ok bool) {
+	s.wire.out = w.sealed[:0]
+	_, err := s.conn.Write(p)
+	w.sealed = s.wire.out
+	return s.wire.out, err == nil
+}
+
+// sealEnd returns the record that ends our side (RFC 8446 §6.1). It is empty the second time.
+func (s *secure) sealEnd(w *worker) []byte {
+	s.wire.out = w.sealed[:0]
+	_ = s.conn.CloseWrite()
+	w.sealed = s.wire.out
+	return s.wire.out
 }
 
 // established takes what the handshake has found out.
@@ -78,15 +110,9 @@ func appendSubject(dst []byte, cert *x509.Certificate) []byte {
 
 // readSecure reads what there is of plain text, up to the length of buf.
 func (c *transport) readSecure(buf []byte) (p []byte, open, ok bool) {
-	wire := &c.tls.wire
-	wire.out = c.w.sealed[:0]
-	n, err := 0, error(nil)
-	for n < len(buf) && err == nil {
-		var m int
-		m, err = c.tls.conn.Read(buf[n:])
-		n += m
-	}
-	if c.w.sealed = wire.out; len(wire.out) > 0 && !c.put(wire.out) { // an alert, or the answer to a change of keys
+	c.tls.wire.ended = c.peerDone
+	n, reply, err := c.tls.read(c.w, buf)
+	if len(reply) > 0 && !c.put(reply) {
 		return nil, false, false
 	}
 	if err == nil {
@@ -104,36 +130,24 @@ func (c *transport) readSecure(buf []byte) (p []byte, open, ok bool) {
 	return nil, false, false
 }
 
-// seal returns p as it goes over the wire, in the worker's memory.
-func (c *transport) seal(p []byte) (sealed []byte, ok bool) {
-	wire := &c.tls.wire
-	wire.out = c.w.sealed[:0]
-	_, err := c.tls.conn.Write(p)
-	c.w.sealed = wire.out
-	return wire.out, err == nil
-}
-
-// sealEnd returns the record that ends our side (RFC 8446 §6.1). It is empty the second time.
-func (c *transport) sealEnd() []byte {
-	wire := &c.tls.wire
-	wire.out = c.w.sealed[:0]
-	_ = c.tls.conn.CloseWrite()
-	c.w.sealed = wire.out
-	return wire.out
-}
-
 // wire is a socket as crypto/tls sees it. In the handshake it waits where the kernel would block; afterwards it says
 // errDry, after which crypto/tls goes on as if nothing had happened, and collects what is written.
 type wire struct {
-	c    *transport
-	wake chan struct{} // something may have changed at the socket; nil after the handshake
-	out  []byte        // what is to be sent, after the handshake
-	dry  bool          // nothing is there to be read before the loop says so; after the handshake
+	peer  netip.AddrPort
+	wake  chan struct{} // something may have changed at the socket; nil after the handshake
+	out   []byte        // what is to be sent, after the handshake
+	dry   bool          // nothing is there to be read before the loop says so; after the handshake
+	ended bool          // the peer sends no more: a short read does not mean dry
+
+	strict bool // an end that TLS has not announced may be somebody else's doing (RFC 9112 §9.8)
 
 	mu     sync.Mutex // the loop may close the socket while the handshake runs
 	fd     int
 	closed bool
 }
+
+// errCut is the end of a stream that should have been announced.
+var errCut = errors.New("the connection ended without a word")
 
 // dryError says that nothing is there to be read for now.
 type dryError struct{}
@@ -159,10 +173,12 @@ func (w *wire) Read(p []byte) (int, error) {
 		return 0, errDry
 	case e != 0:
 		return 0, e
+	case n == 0 && w.strict:
+		return 0, errCut
 	case n == 0:
 		return 0, io.EOF
 	default:
-		w.dry = n < len(p) && !w.c.peerDone
+		w.dry = n < len(p) && !w.ended
 		return n, nil
 	}
 }
@@ -227,7 +243,7 @@ func (w *wire) Close() error { return nil }
 func (w *wire) LocalAddr() net.Addr { return nil }
 
 // RemoteAddr implements net.Conn.
-func (w *wire) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(w.c.Peer) }
+func (w *wire) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(w.peer) }
 
 // SetDeadline implements net.Conn. Deadlines are the loop's.
 func (w *wire) SetDeadline(time.Time) error { return nil }

@@ -77,7 +77,7 @@ func (c *transport) read(buf []byte) (p []byte, open, ok bool) {
 func (c *transport) send(p []byte) bool {
 	if c.tls != nil {
 		var ok bool
-		if p, ok = c.seal(p); !ok {
+		if p, ok = c.tls.seal(c.w, p); !ok {
 			return false
 		}
 	}
@@ -136,7 +136,7 @@ func (c *transport) shutWrite() {
 // farewell tells the peer that what it has got is all, where the protocol can.
 func (c *transport) farewell() {
 	if c.tls != nil && !c.ending {
-		c.put(c.sealEnd())
+		c.put(c.tls.sealEnd(c.w))
 	}
 }
 

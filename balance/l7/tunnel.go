@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/balance"
-	"github.com/trivet-ha/trivet/internal/loop"
 )
 
 // halfOpen is how long a tunnel may be quiet once one of its two streams has ended.
@@ -38,7 +37,7 @@ func (x *exchange) passEnds() bool {
 	up := x.u.deaf || x.downEnded && x.reqAt == len(x.req)
 	down := x.upEnded && !x.c.blocked()
 	if up {
-		loop.ShutdownWrite(x.u.fd)
+		x.u.shutWrite()
 	}
 	if down {
 		x.c.shutWrite()

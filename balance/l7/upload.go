@@ -5,7 +5,6 @@ import (
 
 	"github.com/trivet-ha/trivet/balance"
 	"github.com/trivet-ha/trivet/balance/l7/http1"
-	"github.com/trivet-ha/trivet/internal/loop"
 )
 
 // wantsClient reports whether what the client sends next belongs to this exchange and can go on.
@@ -104,7 +103,7 @@ func (x *exchange) forwardBytes(p []byte) {
 		x.retained = false
 		x.req, x.reqAt = x.req[:0], 0
 	}
-	n, e := loop.Write(x.u.fd, p)
+	n, e := x.u.write(p)
 	if e != 0 && e != unix.EAGAIN {
 		x.writeFailed(e)
 		return

@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,11 @@ type UpstreamSettings struct {
 	Hold      time.Duration // a request waits so long when no endpoint is available; 0 is not at all
 	Stall     bool          // move requests off an endpoint that has stopped answering
 	Guards    Guards
+
+	// TLS returns how endpoints are spoken to under TLS: the name that certificates must be for, unless it is each
+	// endpoint's own, the authorities, our certificate, the oldest version. What it returns may change from one call to
+	// the next, as files are renewed; connections that are opened from then on follow. If it is nil, plain text is spoken.
+	TLS func() *tls.Config
 
 	// Addresses says where endpoints whose address is a name are dialled: "ip:port".
 	Addresses map[string]string

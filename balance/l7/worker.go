@@ -94,6 +94,9 @@ func (w *worker) target(x *exchange, ep *balance.Endpoint) (*target, error) {
 		t = &target{w: w, ep: ep, key: ep.Key(), stats: x.up.endpointStats(w, ep)}
 		w.targets[ep] = t
 	}
+	if t.renewed(x.set) {
+		t.expire(forever)
+	}
 	if t.set != x.set {
 		address := ep.Address()
 		if ip, ok := x.set.Addresses[address]; ok {

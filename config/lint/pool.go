@@ -23,6 +23,7 @@ func poolRules() []rule {
 		{"connect-without-timeout", Warning, "the kernel gives up on a machine that is gone after two minutes: until then, requests hang", connectWithoutTimeout},
 		{"keepalive-too-long", Note, "a server that closes kept connections earlier (Node.js, Apache and uvicorn do after 5s) meets requests that are just being sent", keepaliveTooLong},
 		{"panic-too-early", Warning, "requests then go to endpoints that are known to be down", panicTooEarly},
+		{"unverified-endpoints", Error, "whoever gets between can read every request and answer in the endpoint's name: it is hardly better than plain text", unverifiedEndpoints},
 		{"unused-pool", Warning, "no route leads there: a name is wrong, or it can go", unusedPool},
 	}
 }
@@ -233,5 +234,13 @@ func unusedPool(c *config.Config, report report) {
 			return
 		}
 		report(path, fmt.Sprintf("pool %s is used by no route", p.Name), "a route with pool: "+string(p.Name)+", or nothing")
+	})
+}
+
+func unverifiedEndpoints(c *config.Config, report report) {
+	each(c, func(p *config.Pool, path string) {
+		if p.TLS != nil && !p.TLS.Verify {
+			report(path+".tls.verify", fmt.Sprintf("certificates of the endpoints of pool %s are not verified", p.Name), "ca: with the file of the authority that signed them, and server_name: if it is not their host")
+		}
 	})
 }

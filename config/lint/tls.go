@@ -34,6 +34,11 @@ func eachCertificate(c *config.Config, visit func(cert *config.Certificate, path
 			visit(&l.TLS.Certificates[i], fmt.Sprintf("%s.tls.certificates[%d]", path, i))
 		}
 	})
+	each(c, func(p *config.Pool, path string) {
+		if p.TLS != nil && p.TLS.Certificate != nil {
+			visit(p.TLS.Certificate, path+".tls.certificate")
+		}
+	})
 }
 
 // lifetime is what a certificate says of itself; what is the matter with one that can't be read is for certificateUnusable.

@@ -65,6 +65,8 @@ type TLS struct {
 	Roots *x509.CertPool
 	// Insecure accepts any certificate.
 	Insecure bool
+	// Config, if set, is asked before each connection and used in place of the other fields. Its ServerName may be empty.
+	Config func() *tls.Config
 }
 
 // connect opens a connection whose reads and writes fail when ctx ends. The
@@ -98,6 +100,13 @@ func (s *TLS) config(t Target, name string, protocols ...string) *tls.Config {
 	}
 	if s.ServerName != "" {
 		name = s.ServerName
+	}
+	if s.Config != nil {
+		c := s.Config().Clone()
+		if c.NextProtos = protocols; c.ServerName == "" {
+			c.ServerName = name
+		}
+		return c
 	}
 	return &tls.Config{ServerName: name, RootCAs: s.Roots, InsecureSkipVerify: s.Insecure, NextProtos: protocols}
 }

@@ -1,22 +1,17 @@
-// Package keyring answers which certificate a client is shown: it reads certificates and keys from files, picks one by
-// the name that the client asks for, and takes up files that have changed. It never opens a socket, and never gives up a
-// certificate that works for one that does not.
+// Package keyring answers which certificate a client is shown, and which an endpoint must show: it reads certificates,
+// keys and authorities from files, picks a certificate by the name that the client asks for, and takes up files that have
+// changed. It never opens a socket, and never gives up files that work for some that do not.
 package keyring
 
 import (
 	"cmp"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"syscall"
-	"time"
 )
 
 // Pair names the files of a certificate, with those that lead to its authority behind it, and of its key. Both are PEM.
@@ -36,10 +31,9 @@ type Config struct {
 
 // A Ring holds the certificates of one listener.
 type Ring struct {
-	cfg     Config
-	base    *tls.Config
-	current atomic.Pointer[tls.Config]
-	stamps  []stamp // of the files that current was made of, or that were refused last
+	files
+	cfg  Config
+	base *tls.Config
 }
 
 // New reads the files. Its error names the one that is not right.
@@ -49,14 +43,11 @@ func New(cfg Config) (*Ring, error) {
 	}
 	cfg.Pairs, cfg.Protocols = slices.Clone(cfg.Pairs), slices.Clone(cfg.Protocols)
 	r := &Ring{cfg: cfg}
-	r.stamps = r.look()
-	now, err := r.read()
-	if err != nil {
+	if err := r.open(cfg.files(), r.read); err != nil {
 		return nil, err
 	}
-	r.current.Store(now)
 	// Session tickets are sealed with keys of base, which crypto/tls changes every day, so they outlive certificates.
-	r.base = now.Clone()
+	r.base = r.current.Load().Clone()
 	r.base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return r.current.Load(), nil }
 	return r, nil
 }
@@ -68,67 +59,6 @@ func (r *Ring) TLS() *tls.Config { return r.base }
 func (r *Ring) Same(cfg Config) bool {
 	return slices.Equal(r.cfg.Pairs, cfg.Pairs) && slices.Equal(r.cfg.Protocols, cfg.Protocols) &&
 		r.cfg.MinVersion == cfg.MinVersion && r.cfg.ClientCA == cfg.ClientCA && r.cfg.ClientAuth == cfg.ClientAuth
-}
-
-// lookEvery is how often files are looked at.
-const lookEvery = 2 * time.Second
-
-// Run takes up files that change, until ctx ends.
-func (r *Ring) Run(ctx context.Context, log *slog.Logger) {
-	t := time.NewTicker(lookEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		switch changed, err := r.Refresh(); {
-		case err != nil:
-			log.Error("certificates not renewed; the old ones stay", "error", err)
-		case changed:
-			log.Info("certificates renewed", "file", r.cfg.Pairs[0].Cert)
-		}
-	}
-}
-
-// Refresh reads the files again if one of them has changed. On an error, which is told once for each change, the
-// certificates stay as they were.
-func (r *Ring) Refresh() (changed bool, err error) {
-	stamps := r.look()
-	if slices.Equal(stamps, r.stamps) {
-		return false, nil
-	}
-	r.stamps = stamps
-	now, err := r.read()
-	if err != nil {
-		return false, err
-	}
-	r.current.Store(now)
-	return true, nil
-}
-
-// stamp tells one state of a file from another: a file that is written in the same tick of the clock as the one whose
-// place it takes has another number.
-type stamp struct {
-	inode uint64
-	size  int64
-	mod   time.Time
-}
-
-func (r *Ring) look() []stamp {
-	var all []stamp
-	for _, f := range r.cfg.files() {
-		s := stamp{size: -1}
-		if info, err := os.Stat(f); err == nil {
-			s = stamp{size: info.Size(), mod: info.ModTime()}
-			if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-				s.inode = sys.Ino
-			}
-		}
-		all = append(all, s)
-	}
-	return all
 }
 
 func (c *Config) files() []string {
@@ -158,16 +88,25 @@ func (r *Ring) read() (*tls.Config, error) {
 	}
 	c.GetCertificate = index(c.Certificates).pick
 	if r.cfg.ClientCA != "" {
-		pem, err := os.ReadFile(r.cfg.ClientCA)
-		if err != nil {
-			return nil, fmt.Errorf("read client CA: %w", err)
-		}
-		c.ClientCAs = x509.NewCertPool()
-		if !c.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read client CA: %s holds no certificate in PEM", r.cfg.ClientCA)
+		var err error
+		if c.ClientCAs, err = authorities("client CA", r.cfg.ClientCA); err != nil {
+			return nil, err
 		}
 	}
 	return c, nil
+}
+
+// authorities reads certificates that may have signed others.
+func authorities(what, file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read %s: %s holds no certificate in PEM", what, file)
+	}
+	return pool, nil
 }
 
 // Load reads the certificate. Its error names the file that is not right.

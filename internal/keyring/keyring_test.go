@@ -197,3 +197,87 @@ func TestTheSameFilesMakeTheSameRing(t *testing.T) {
 		t.Error("another version is the same")
 	}
 }
+
+func TestEndpointsAreJudgedByTheAuthorityInTheFile(t *testing.T) {
+	dir := t.TempDir()
+	shop, other, own := write(t, dir, "shop", newKey(t), "shop.example"), write(t, dir, "other", newKey(t), "shop.example"), write(t, dir, "own", newKey(t))
+	ring, err := New(Config{Pairs: []Pair{shop}, ClientAuth: tls.RequestClientCert})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewClient(ClientConfig{ServerName: "shop.example", CA: shop.Cert, Own: own})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cert, err := met(t, ring, c); err != nil || cert != "own" {
+		t.Errorf("%v; the endpoint saw the certificate of %q", err, cert)
+	}
+	put(t, shop.Cert+".new", read(t, other.Cert))
+	if err := os.Rename(shop.Cert+".new", shop.Cert); err != nil {
+		t.Fatal(err)
+	}
+	before := c.TLS()
+	if changed, err := c.Refresh(); err != nil || !changed || c.TLS() == before {
+		t.Errorf("the authority has changed: %v, %v", changed, err)
+	}
+	if _, err := met(t, ring, c); err == nil {
+		t.Error("a certificate of another authority is taken")
+	}
+	if !c.Same(ClientConfig{ServerName: "shop.example", CA: shop.Cert, Own: own}) || c.Same(ClientConfig{}) {
+		t.Error("it is not told from another one")
+	}
+	insecure, err := NewClient(ClientConfig{Insecure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := met(t, ring, insecure); err != nil {
+		t.Error(err)
+	}
+	for _, wrong := range []ClientConfig{{CA: filepath.Join(dir, "none")}, {CA: own.Key}, {Own: Pair{own.Cert, shop.Key}}} {
+		if _, err := NewClient(wrong); err == nil {
+			t.Errorf("%+v is taken", wrong)
+		}
+	}
+}
+
+// met lets a client meet a server, and returns the common name of the certificate that the server was shown.
+func met(t *testing.T, r *Ring, c *Client) (string, error) {
+	t.Helper()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", r.TLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	shown := make(chan string, 1)
+	go func() {
+		defer close(shown)
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		server := conn.(*tls.Conn)
+		if server.Handshake() != nil {
+			return
+		}
+		name := ""
+		if all := server.ConnectionState().PeerCertificates; len(all) > 0 {
+			name = all[0].Subject.CommonName
+		}
+		shown <- name
+	}()
+	client, err := tls.Dial("tcp", ln.Addr().String(), c.TLS())
+	if err == nil {
+		client.Close()
+	}
+	return <-shown, err
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

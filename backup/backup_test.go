@@ -53,6 +53,17 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
+func TestIntervalsAreWrittenShortly(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		7 * 24 * time.Hour: "every 7d", time.Hour: "every 1h", 90 * time.Minute: "every 1h30m", 10 * time.Minute: "every 10m", 61 * time.Second: "every 1m1s",
+		time.Second: "every 1m", time.Hour + time.Second: "every 1h0m1s",
+	} {
+		if got := Every(d).String(); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}
+
 func TestJitterIsItsNamesOwn(t *testing.T) {
 	s := schedule(t, "0 2 * * *").WithJitter(time.Hour)
 	now := time.Date(2030, 5, 1, 12, 0, 0, 0, time.Local)

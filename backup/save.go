@@ -146,6 +146,9 @@ func announce(ctx context.Context, w *repository.Writer, source Source, o Option
 		Time: o.Time, Tree: &saved.Tree, Paths: source.Paths(), Hostname: o.Host, Username: o.Username,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Excludes: o.Excludes, Tags: slices.Clone(o.Tags), ProgramVersion: o.Program,
 	}
+	if t, ok := source.(Tagger); ok {
+		s.Tags = append(s.Tags, t.Tags()...)
+	}
 	if s.Time.IsZero() {
 		s.Time = begin
 	}

@@ -44,7 +44,22 @@ func ParseSchedule(spec string) (Schedule, error) {
 // Every is due when so much time has passed. An interval below a minute becomes one.
 func Every(d time.Duration) Schedule {
 	d = max(d, shortestInterval)
-	return Schedule{spec: "every " + d.String(), every: d}
+	return Schedule{spec: "every " + spanText(d), every: d}
+}
+
+// spanText writes a span without parts that are zero: 7d, 1h, 1h30m.
+func spanText(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	text := d.String()
+	for _, zero := range [][2]string{{"m0s", "m"}, {"h0m", "h"}} {
+		if short, found := strings.CutSuffix(text, zero[0]); found {
+			text = short + zero[1]
+		}
+	}
+	return text
 }
 
 // WithJitter spreads what is due at the same time: each name is late by its own part of d, always the same.

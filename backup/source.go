@@ -10,7 +10,7 @@ import (
 // Source is something that can be saved: a set of files, a database. Its present state becomes a tree in a
 // repository.
 //
-// Beyond these two methods, a source may implement Committer.
+// Beyond these two methods, a source may implement Committer and Tagger.
 type Source interface {
 	// Paths are the paths that the snapshot lists, absolute; they and the host tell which snapshots are of
 	// the same source.
@@ -24,6 +24,12 @@ type Source interface {
 type Committer interface {
 	// Committed is called after the snapshot of the last Save is in the repository and was read back.
 	Committed(ctx context.Context, snapshot *repository.Snapshot) error
+}
+
+// Tagger is a Source that marks its snapshots.
+type Tagger interface {
+	// Tags are those of the snapshot of the last Save, besides those of Options.
+	Tags() []string
 }
 
 // Target is where a Source saves to, and how it tells about it.

@@ -12,7 +12,8 @@ import (
 // Compression is how hard new blobs are compressed. Readers understand every level.
 type Compression uint8
 
-// The levels. On mixed data Default stores 1 to 4 % less than Fastest, for 1.7 times its CPU time.
+// The levels. On large files Default stores 1 to 4 % less than Fastest, for up to 1.7 times its CPU time. On blobs below
+// smallBlobBytes it stores 6 % less and costs little more: Fastest compresses those by Default, too.
 const (
 	Fastest Compression = iota
 	Default
@@ -69,6 +70,17 @@ func (c Compression) level() zstd.EncoderLevel {
 
 // windowBytes is the reach of the compressor, and most of its memory. Blobs are 256 KiB or so.
 const windowBytes = 512 << 10
+
+// smallBlobBytes: a smaller blob is a whole small file, or a directory.
+const smallBlobBytes = minChunkBytes
+
+// forBlob is the level for a blob of n bytes.
+func (c Compression) forBlob(n int) Compression {
+	if c == Fastest && n < smallBlobBytes {
+		return Default
+	}
+	return c
+}
 
 // newEncoder makes an encoder for one goroutine.
 func (c Compression) newEncoder() *zstd.Encoder {

@@ -164,8 +164,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // tryLock is one attempt: look, write the lock, look again. On a store that shows new files at once, the
-// first of the second looks decides; restic looks once more after lockSettle, and so do we, but a shared lock lets
-// the work start meanwhile: commit and prune wait for that look.
+// first of the second looks decides, and is the last for a shared lock if the store says that it is one (store.Prompt). Elsewhere
+// restic looks once more after lockSettle, and so do we, but a shared lock lets the work start meanwhile: commit and
+// prune wait for that look.
 func (r *Repository) tryLock(ctx context.Context, mode LockMode, purpose lockPurpose) (*Lock, error) {
 	l := &Lock{r: r, session: rand.Text(), mode: mode, settled: make(chan struct{})}
 	l.file = newLockFile(mode, lockExtra{l.session, purpose, bootID()})
@@ -261,10 +262,16 @@ func (l *Lock) excludes(mine lockPurpose, other LockInfo) bool {
 	return l.mode == Exclusive || other.Exclusive
 }
 
+// prompt reports whether the look right after a lock was written is enough.
+func (r *Repository) prompt() bool {
+	p, ok := r.store.(store.Prompt)
+	return ok && p.Prompt()
+}
+
 // settle takes the last look.
 func (l *Lock) settle() {
 	defer close(l.settled)
-	if l.mode == Exclusive {
+	if l.mode == Exclusive || l.r.prompt() {
 		return
 	}
 	if err := sleep(l.ctx, lockSettle); err != nil {

@@ -20,13 +20,13 @@ const readBufferBytes = 2 * maxChunkBytes
 type Session struct {
 	w *Writer
 
-	mu      sync.Mutex // held by each method, so that Flush may come from another goroutine
-	packers [2]*packer // by BlobKind
-	enc     *zstd.Encoder
-	read    []byte
-	random  *rand.Rand
-	opened  []byte // of blobs that are opened again
-	plain   []byte
+	mu       sync.Mutex         // held by each method, so that Flush may come from another goroutine
+	packers  [2]*packer         // by BlobKind
+	encoders [Off]*zstd.Encoder // by Compression
+	read     []byte
+	random   *rand.Rand
+	opened   []byte // of blobs that are opened again
+	plain    []byte
 }
 
 // Session makes a new session.
@@ -78,7 +78,7 @@ func (s *Session) add(kind BlobKind, id ID, data []byte) error {
 		p = newPacker(s.w, kind)
 		s.packers[kind] = p
 	}
-	if err := p.add(id, data, s.encoder(), s.check()); err != nil {
+	if err := p.add(id, data, s.encoder(len(data)), s.check()); err != nil {
 		s.w.fail(err) // others may count on the blob
 		return err
 	}
@@ -86,14 +86,16 @@ func (s *Session) add(kind BlobKind, id ID, data []byte) error {
 	return nil
 }
 
-func (s *Session) encoder() *zstd.Encoder {
+// encoder returns the one for a blob of n bytes, nil for no compression.
+func (s *Session) encoder(n int) *zstd.Encoder {
 	if s.w.r.options.Compression == Off {
 		return nil
 	}
-	if s.enc == nil {
-		s.enc = s.w.r.options.Compression.newEncoder()
+	level := s.w.r.options.Compression.forBlob(n)
+	if s.encoders[level] == nil {
+		s.encoders[level] = level.newEncoder()
 	}
-	return s.enc
+	return s.encoders[level]
 }
 
 // check returns, for the share of blobs that is opened again, the function that does it.
@@ -207,6 +209,6 @@ func (s *Session) SaveTree(b *TreeBuilder) (ID, error) {
 func (s *Session) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.read, s.opened, s.plain, s.enc = nil, nil, nil, nil
+	s.read, s.opened, s.plain, s.encoders = nil, nil, nil, [Off]*zstd.Encoder{}
 	return nil
 }

@@ -161,7 +161,7 @@ type Info struct {
 
 // Store keeps files. All methods may be called from several goroutines at once.
 //
-// Beyond these five methods, a store may implement Stager and io.Closer.
+// Beyond these five methods, a store may implement Stager, Prompt and io.Closer.
 type Store interface {
 	// Save stores data under h. When it returns nil the file is complete and durable: it
 	// survives a loss of power. When it returns an error, either the whole file or nothing is visible.
@@ -195,6 +195,12 @@ type Stager interface {
 	// Barrier makes durable the names of all files committed before it was called. Their contents were
 	// durable when Commit returned.
 	Barrier(ctx context.Context) error
+}
+
+// Prompt is implemented by stores that may show every change to everybody at once: a listing that begins after Save or Remove has
+// returned, in any process, knows of it. A lock in such a store needs no second look.
+type Prompt interface {
+	Prompt() bool
 }
 
 // Staged is a file being written by one goroutine. It ends with exactly one of Commit and Discard;

@@ -80,8 +80,10 @@ type Writer struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed, and replaced, whenever what follows changes
 	open    *draft        // takes records
-	through time.Time     // of the open draft's end
+	through time.Time     // up to when the source had no more than was appended
+	opened  time.Time     // when it took its first record
 	durable Mark
+	waiting time.Time // since when the oldest record waits that is not durable
 	stopped error
 }
 
@@ -194,8 +196,14 @@ func (w *Writer) Append(ctx context.Context, r Record) error {
 	if at := w.open.extent.to; r.From != at {
 		return fmt.Errorf("append to the log of %s: %w", w.log.database, &Gap{Line: w.line.id, From: at, To: r.From, Since: w.through})
 	}
+	now := time.Now()
+	if w.open.extent.end == w.durable.Records {
+		w.waiting = now
+	}
+	if w.open.empty() {
+		w.opened = now
+	}
 	w.open.add(&r)
-	w.through = time.Now()
 	if w.full() {
 		w.wake()
 	}
@@ -225,10 +233,15 @@ func (w *Writer) Skip(ctx context.Context, to Position) error {
 
 // Idle says that the source has nothing more at this time. From time to time that becomes durable, too: so that one can
 // go back to a time at which nothing happened, and know it.
-func (w *Writer) Idle() {
+func (w *Writer) Idle() { w.IdleAt(time.Now()) }
+
+// IdleAt is Idle for a time that has just passed: the one before the look that found nothing more.
+func (w *Writer) IdleAt(t time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.through = time.Now()
+	if t.After(w.through) {
+		w.through = t
+	}
 }
 
 // Flush waits until all that was appended before is durable.
@@ -358,6 +371,7 @@ func (w *Writer) flush(ctx context.Context) error {
 	if p.draft.count > 0 {
 		w.durable.Last = p.draft.last
 	}
+	w.waiting = w.opened // what came meanwhile
 	w.change()
 	return nil
 }
@@ -371,6 +385,9 @@ func (w *Writer) take() (*draft, time.Time) {
 		through = w.durable.Through // the clock was set back
 	}
 	d := w.open
+	if last := nanos(d.extent.last); through.Before(last) {
+		through = last
+	}
 	if d.empty() {
 		if through.Sub(w.durable.Through) < w.options.Idle {
 			return nil, through
@@ -409,4 +426,14 @@ func (w *Writer) save(ctx context.Context, h store.Handle, sealed []byte) error 
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// Lag is how long ago the oldest record was appended that is not durable yet; 0 if all are.
+func (w *Writer) Lag(now time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open.extent.end == w.durable.Records {
+		return 0
+	}
+	return max(0, now.Sub(w.waiting))
 }

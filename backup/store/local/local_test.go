@@ -8,9 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/trivet-ha/trivet/backup/store"
 )
@@ -341,5 +344,22 @@ func BenchmarkStagePack16MiB(b *testing.B) {
 		if err := s.Remove(ctx, h); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestOnlyFileSystemsOfThisMachineArePrompt(t *testing.T) {
+	s := newStore(t)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.Dir(), &fs); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.Prompt(), slices.Contains(promptTypes[:], int64(fs.Type)); got != want {
+		t.Errorf("file system %#x: prompt %v, want %v", fs.Type, got, want)
+	}
+	if elsewhere := (&Store{root: "/proc"}); elsewhere.Prompt() {
+		t.Error("/proc is no disk")
+	}
+	if gone := (&Store{root: "/does/not/exist"}); gone.Prompt() {
+		t.Error("nothing is known of a directory that is gone")
 	}
 }

@@ -162,7 +162,7 @@ func TestABackupRunsBySchedule(t *testing.T) {
 	dir, yaml := backupFiles(t, oneBackup)
 	r := start(t, yaml)
 	b := r.done("shop@vault", 1)
-	if b.Outcome.Files != 59 || b.Outcome.Missing != 0 || b.Error != "" || b.Succeeded.IsZero() || time.Until(b.Next) < 50*time.Minute || b.Schedule != "every 1h0m0s" {
+	if b.Outcome.Files != 59 || b.Outcome.Missing != 0 || b.Error != "" || b.Succeeded.IsZero() || time.Until(b.Next) < 50*time.Minute || b.Schedule != "every 1h" {
 		t.Errorf("%+v", b)
 	}
 	list := snapshots(t, filepath.Join(dir, "vault"))

@@ -27,6 +27,7 @@ func Chapters() []Chapter {
 		{"A shop is drained for a new version", drained},
 		{"The configuration changes under load", reloaded},
 		{"Names follow the same health", named},
+		{"Invoices are encrypted by somebody", saved},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 // The data sets resemble source trees and shared files (small), and disk images and logs (mixed).
 const (
 	smallFiles  = 70_000
+	tinyFiles   = 10_000_000
 	mixedFiles  = 8
 	mixedBytes  = 512 << 20
 	editBytes   = 64 << 10
@@ -35,6 +36,8 @@ func makeData(what, dir, number string) error {
 		return makeSmall(dir, n)
 	case "mixed":
 		return makeMixed(dir, n)
+	case "tiny":
+		return makeTiny(dir, n)
 	}
 	return edit(dir, uint64(n))
 }
@@ -114,6 +117,23 @@ func makeSmall(dir string, scale float64) error {
 			if err := os.WriteFile(name, buf, 0o644); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// makeTiny makes files of one line, a thousand to a directory. No two are the same.
+func makeTiny(dir string, scale float64) error {
+	const perDir = 1000
+	for i := range int(tinyFiles * scale) {
+		sub := filepath.Join(dir, fmt.Sprintf("d%02d", i/perDir%100), fmt.Sprintf("s%d", i/perDir))
+		if i%perDir == 0 {
+			if err := os.MkdirAll(sub, 0o755); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(sub, fmt.Sprintf("file-%d", i)), fmt.Appendf(nil, "this is file number %d\n", i), 0o644); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -59,7 +59,7 @@ func parseFlags(args []string) (settings, error) {
 	var tools, sets string
 	f := flag.NewFlagSet("backup", flag.ContinueOnError)
 	f.StringVar(&tools, "tools", "restic,borg,trivet", "who is compared: "+strings.Join(toolNames(), ","))
-	f.StringVar(&sets, "sets", "small,mixed", "which data: small (many files), mixed (a few large ones), tree (a copy of --from)")
+	f.StringVar(&sets, "sets", "small,mixed", "which data: small (many files), mixed (a few large ones), tree (a copy of --from), tiny (ten million files of a line: initial and unchanged only)")
 	f.IntVar(&s.rounds, "rounds", 3, "rounds")
 	f.Float64Var(&s.scale, "scale", 1, "size of the data: 1 is 70,000 files of 1 GB, and 4 GB in 8 files")
 	f.StringVar(&s.dir, "dir", "", "working directory, on the disk to be measured (default: a temporary one)")
@@ -79,8 +79,8 @@ func parseFlags(args []string) (settings, error) {
 		}
 	}
 	for _, set := range s.sets {
-		if set != "small" && set != "mixed" && set != "tree" {
-			return s, fmt.Errorf("no data %q; there are small, mixed and tree", set)
+		if set != "small" && set != "mixed" && set != "tree" && set != "tiny" {
+			return s, fmt.Errorf("no data %q; there are small, mixed, tree and tiny", set)
 		}
 	}
 	if s.rounds < 1 || s.scale <= 0 {

@@ -134,7 +134,10 @@ func bars() []bar {
 			bar{"peak memory, against restic", set, "initial", "initial", "restic", rss, 1 / 1.2},
 			bar{"peak memory of a restore, against restic", set, "restore", "restore", "restic", rss, 1 / 1.2})
 	}
-	return list
+	return append(list,
+		bar{"unchanged, from the command line, against restic", "tiny", "unchanged", "unchanged", "restic", wall, 5},
+		bar{"peak memory of an unchanged run, against restic", "tiny", "unchanged", "unchanged", "restic", rss, 1},
+		bar{"peak memory, against restic", "tiny", "initial", "initial", "restic", rss, 1})
 }
 
 // bars writes which are met. CPU time stands beside the wall's: on a busy machine it is the steadier figure.

@@ -453,6 +453,17 @@ func (s *suite) workers(goroutines, n int, do func(i int) error) {
 	}
 }
 
+// commonPrefix is the number of bytes at which a and b begin to differ.
+func commonPrefix(a, b []byte) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
 func (s *suite) concurrent() {
 	s.workers(16, 64, func(i int) error {
 		data := Bytes(10_000+i*100, uint64(i))
@@ -465,7 +476,7 @@ func (s *suite) concurrent() {
 			return err
 		}
 		if !bytes.Equal(got, data) {
-			return errors.New("other bytes came back")
+			return fmt.Errorf("other bytes came back: %d, sent were %d; the first %d are the same", len(got), len(data), commonPrefix(got, data))
 		}
 		if i%4 == 0 {
 			return s.st.Remove(s.Context(), h)

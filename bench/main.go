@@ -19,24 +19,26 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == udpBackend {
-		if err := serveUDP(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	var err error
-	if len(os.Args) == 3 && os.Args[1] == acceptCommand {
-		err = accept(os.Args[2])
-	} else {
-		err = run(ctx, os.Args[1:])
-	}
+	err := command(ctx, os.Args[1:])
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// command is the runner, or one of the servers that it starts as processes of their own.
+func command(ctx context.Context, args []string) error {
+	if len(args) == 2 {
+		switch args[0] {
+		case udpBackend:
+			return serveUDP(args[1])
+		case acceptCommand:
+			return accept(args[1])
+		}
+	}
+	return run(ctx, args)
 }
 
 // settings are the runner's flags.

@@ -19,6 +19,7 @@ import (
 	"github.com/trivet-ha/trivet/balance/gslb/steer"
 	"github.com/trivet-ha/trivet/balance/gslb/wire"
 	"github.com/trivet-ha/trivet/balance/gslb/zone"
+	"github.com/trivet-ha/trivet/internal/bindaddr"
 )
 
 func TestAnswersFollowPoolsOverTheWire(t *testing.T) {
@@ -233,7 +234,7 @@ func TestAnswersComeFromTheAddressThatWasAsked(t *testing.T) {
 		}
 		_, port, _ := net.SplitHostPort(a)
 		hosts := []string{"127.0.0.1", "127.0.0.77"}
-		if wild == ":0" && hasIPv6() {
+		if everywhere, err := bindaddr.Parse(wild); err == nil && everywhere.Addr().Is6() {
 			hosts = append(hosts, "::1")
 		}
 		for _, host := range hosts {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/trivet-ha/trivet/internal/bindaddr"
 )
 
 // door is an address that is served: a UDP socket for each worker, and one for TCP.
@@ -25,7 +27,7 @@ const receiveBuffer = 4 << 20
 
 // openDoor opens an address for that many workers.
 func openDoor(address string, workers int) (*door, error) {
-	ap, err := parseAddress(address)
+	ap, err := bindaddr.Parse(address)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +56,7 @@ func (d *door) listen(ap netip.AddrPort, workers int) error {
 		}
 		d.udp = append(d.udp, fd)
 		if ap.Port() == 0 {
-			ap = netip.AddrPortFrom(ap.Addr(), portOf(fd))
+			ap = netip.AddrPortFrom(ap.Addr(), bindaddr.Port(fd))
 		}
 	}
 	fd, err := socket(ap, unix.SOCK_STREAM)
@@ -79,7 +81,7 @@ func (d *door) listenTCP(fd int) error {
 // adoptDoor takes over the sockets of another process. All UDP sockets are kept, be they more than workers: one that is
 // closed takes the queries in it along.
 func adoptDoor(address string, udp, tcp []int) (*door, error) {
-	ap, err := parseAddress(address)
+	ap, err := bindaddr.Parse(address)
 	if err != nil {
 		return nil, err
 	}
@@ -101,22 +103,22 @@ func vacant(ap netip.AddrPort) error {
 	if ap.Port() == 0 {
 		return nil
 	}
-	fd, err := unix.Socket(familyOf(ap), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(bindaddr.Family(ap), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.Bind(fd, sockaddrOf(ap))
+	return unix.Bind(fd, bindaddr.Sockaddr(ap))
 }
 
 // socket opens and binds a socket of one kind.
 func socket(ap netip.AddrPort, kind int) (int, error) {
-	fd, err := unix.Socket(familyOf(ap), kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(bindaddr.Family(ap), kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
 	if err = setUp(fd, ap, kind); err == nil {
-		err = unix.Bind(fd, sockaddrOf(ap))
+		err = unix.Bind(fd, bindaddr.Sockaddr(ap))
 	}
 	if err == nil && kind == unix.SOCK_STREAM {
 		err = unix.Listen(fd, 1024)
@@ -160,77 +162,13 @@ func setUp(fd int, ap netip.AddrPort, kind int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1))
 }
 
-// parseAddress reads "host:port". No host is every address of the machine.
-func parseAddress(address string) (netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("serve dns on %q: %v", address, err)
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("serve dns on %q: the port is no number up to 65535", address)
-	}
-	if host == "" {
-		host = "0.0.0.0"
-		if hasIPv6() {
-			host = "::"
-		}
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("serve dns on %q: the host must be an IP address of this machine", address)
-	}
-	return netip.AddrPortFrom(a, uint16(n)), nil
-}
-
-func hasIPv6() bool {
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	return unix.Bind(fd, &unix.SockaddrInet6{}) == nil
-}
-
-func familyOf(ap netip.AddrPort) int {
-	if ap.Addr().Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
-
-func sockaddrOf(ap netip.AddrPort) unix.Sockaddr {
-	if a := ap.Addr(); a.Is4() {
-		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: a.As4()}
-	}
-	zone := uint32(0)
-	if i, err := net.InterfaceByName(ap.Addr().Zone()); err == nil {
-		zone = uint32(i.Index)
-	}
-	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16(), ZoneId: zone}
-}
-
-func portOf(fd int) uint16 {
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		return 0
-	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return uint16(sa.Port)
-	case *unix.SockaddrInet6:
-		return uint16(sa.Port)
-	}
-	return 0
-}
-
 // addr is the address that the door really has, which differs from the one asked for with port 0.
 func (d *door) addr() string {
 	host, _, err := net.SplitHostPort(d.address)
 	if err != nil || len(d.udp) == 0 {
 		return d.address
 	}
-	return net.JoinHostPort(host, strconv.Itoa(int(portOf(d.udp[0]))))
+	return net.JoinHostPort(host, strconv.Itoa(int(bindaddr.Port(d.udp[0]))))
 }
 
 // close closes the sockets. Those that are watched have to be unwatched before.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/trivet-ha/trivet/internal/bindaddr"
 )
 
 // packetPrefix marks the addresses at which datagrams come in.
@@ -64,7 +66,7 @@ func (p *Port) Admit(client netip.AddrPort) (Conn, bool) {
 
 // wildcard reports whether a socket is bound to all addresses of the machine.
 func (s *socket) wildcard() bool {
-	ap, err := listenAddr(strings.TrimPrefix(s.address, packetPrefix))
+	ap, err := bindaddr.Parse(strings.TrimPrefix(s.address, packetPrefix))
 	return err == nil && ap.Addr().IsUnspecified()
 }
 
@@ -82,7 +84,7 @@ func listenUDP(ap netip.AddrPort) (int, error) {
 		unix.Close(fd)
 		return -1, err
 	}
-	if err := unix.Bind(fd, sockaddrOf(ap)); err != nil {
+	if err := unix.Bind(fd, bindaddr.Sockaddr(ap)); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/trivet-ha/trivet/internal/bindaddr"
 )
 
 // A socket listens on one address. For TCP and UDP it is several descriptors, one for each worker, among which
@@ -44,7 +46,7 @@ func listen(address string, workers int, deferred bool) (*socket, error) {
 		return listenUnix(address, path)
 	}
 	where, packets := strings.CutPrefix(address, packetPrefix)
-	ap, err := listenAddr(where)
+	ap, err := bindaddr.Parse(where)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func listen(address string, workers int, deferred bool) (*socket, error) {
 		}
 		s.fds = append(s.fds, fd)
 		if ap.Port() == 0 { // the kernel chooses once
-			ap = netip.AddrPortFrom(ap.Addr(), portOf(fd))
+			ap = netip.AddrPortFrom(ap.Addr(), bindaddr.Port(fd))
 		}
 	}
 	return s, nil
@@ -87,43 +89,7 @@ func (s *socket) vacant(ap netip.AddrPort) error {
 	if ap.Addr().Is6() && !ap.Addr().IsUnspecified() {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
-	return unix.Bind(fd, sockaddrOf(ap))
-}
-
-// listenAddr parses "host:port", where an empty host is every address of the machine, both families.
-func listenAddr(address string) (netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("listen on %q: %v", address, err)
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("listen on %q: the port is no number up to 65535", address)
-	}
-	if host == "" {
-		if dualStack() {
-			return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(n)), nil
-		}
-		return netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(n)), nil
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("listen on %q: the host must be an IP address of this machine", address)
-	}
-	return netip.AddrPortFrom(a, uint16(n)), nil
-}
-
-// dualStack reports whether the machine has IPv6.
-func dualStack() bool {
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	return unix.Bind(fd, &unix.SockaddrInet6{}) == nil
+	return unix.Bind(fd, bindaddr.Sockaddr(ap))
 }
 
 func listenTCP(ap netip.AddrPort, deferred bool) (int, error) {
@@ -153,7 +119,7 @@ func listenTCP(ap netip.AddrPort, deferred bool) (int, error) {
 		}
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only)
 	}
-	if err := unix.Bind(fd, sockaddrOf(ap)); err != nil {
+	if err := unix.Bind(fd, bindaddr.Sockaddr(ap)); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
@@ -162,31 +128,6 @@ func listenTCP(ap netip.AddrPort, deferred bool) (int, error) {
 		return -1, err
 	}
 	return fd, nil
-}
-
-func sockaddrOf(ap netip.AddrPort) unix.Sockaddr {
-	if a := ap.Addr(); a.Is4() {
-		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: a.As4()}
-	}
-	zone := uint32(0)
-	if i, err := net.InterfaceByName(ap.Addr().Zone()); err == nil {
-		zone = uint32(i.Index)
-	}
-	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16(), ZoneId: zone}
-}
-
-func portOf(fd int) uint16 {
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		return 0
-	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return uint16(sa.Port)
-	case *unix.SockaddrInet6:
-		return uint16(sa.Port)
-	}
-	return 0
 }
 
 // listenUnix opens a Unix socket. One that a dead process has left is replaced; one that answers is not.
@@ -228,7 +169,7 @@ func adopt(address string, fds []int, workers int, deferred bool) (*socket, erro
 		unix.CloseOnExec(fd)
 	}
 	for !isUnix && len(s.fds) < workers {
-		ap, err := listenAddr(s.addr())
+		ap, err := bindaddr.Parse(s.addr())
 		fd := -1
 		if err == nil {
 			fd, err = s.again(ap, deferred)
@@ -281,7 +222,7 @@ func (s *socket) addr() string {
 	if err != nil {
 		return s.address
 	}
-	return net.JoinHostPort(host, strconv.Itoa(int(portOf(s.fds[0]))))
+	return net.JoinHostPort(host, strconv.Itoa(int(bindaddr.Port(s.fds[0]))))
 }
 
 // wait returns when a socket that is ending has ended; one that never was has.

@@ -38,6 +38,8 @@ type Config struct {
 	Repositories []Repository `yaml:"repositories" aka:"repository repos stores vaults"`
 	// What is backed up, when and where to.
 	Backups []Backup `yaml:"backups" aka:"backup plans jobs"`
+	// What the service promises, and what is assumed about its parts.
+	Objectives Objectives `yaml:"objectives" aka:"slo slos goals targets objective"`
 	// How this process is watched and steered while it runs.
 	Admin Admin `yaml:"admin" aka:"api control stats"`
 	// What Trivet says about itself. Requests are logged by access_log of a listener.

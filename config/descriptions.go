@@ -69,6 +69,26 @@ func describe(name string) string {
 		return "in turn, evenly spread by weight"
 	case "Algorithm=weighted_random":
 		return "at random, by weight"
+	case "Assumptions":
+		return "Assumptions is how often things fail and how long that lasts. Better than these defaults are your own records, and best what Trivet measures: `trivet plan --measured`."
+	case "Assumptions.ByHand":
+		return "How long one lasts that is not handled: until somebody has noticed, come and acted."
+	case "Assumptions.CommonCause":
+		return "The share of an endpoint's failures whose cause takes all of its pool: a release, a certificate, a full disk. 2% to 10% are usual (IEC 61508-6, annex D)."
+	case "Assumptions.Costs":
+		return "What changes cost, in whatever you count, by the month."
+	case "Assumptions.Coverage":
+		return "The share of failures that are handled with nobody doing anything. Without drills it is a belief."
+	case "Assumptions.Endpoint":
+		return "An endpoint apart from its machine: a crash, a release that has to be taken back. The default is a bad release or crash a month that takes ten minutes."
+	case "Assumptions.Machine":
+		return "A machine: hardware, kernel, its network. The default is one in a year that takes four hours."
+	case "Assumptions.Nodes":
+		return "The machines on which Trivet itself runs, behind one name or address. One is a single point of failure."
+	case "Assumptions.Pools":
+		return "What pools have to carry."
+	case "Assumptions.Zone":
+		return "A zone: power, cooling, a switch. The default is one in three years that takes four hours."
 	case "Backoff":
 		return "Backoff is the pause before a try. The first retry goes at once, since it goes to another endpoint; each pause after is random, up to base doubled each time."
 	case "Backoff.Base":
@@ -235,6 +255,8 @@ func describe(name string) string {
 		return "What Trivet says about itself. Requests are logged by access_log of a listener."
 	case "Config.Loops":
 		return "How many event loops carry the traffic. The default 0 is one for each processor that the process may use: more would only share them."
+	case "Config.Objectives":
+		return "What the service promises, and what is assumed about its parts."
 	case "Config.Pools":
 		return "The servers behind: sets of endpoints that serve the same thing, and how they are kept healthy."
 	case "Config.Repositories":
@@ -251,6 +273,14 @@ func describe(name string) string {
 		return "The pool."
 	case "Coordinates":
 		return "Coordinates are a place on the globe, in degrees."
+	case "Costs":
+		return "Costs is what changes cost by the month."
+	case "Costs.Drills":
+		return "Drills, after which ten times fewer failures are not handled."
+	case "Costs.FasterRepair":
+		return "Repairs twice as fast: somebody on call, spares."
+	case "Costs.Server":
+		return "Another server."
 	case "CountryPool":
 		return "CountryPool is a country and the pool for it."
 	case "CountryPool.Country":
@@ -439,6 +469,12 @@ func describe(name string) string {
 		return "ExecProbe runs a command. It gets TRIVET_ENDPOINT, TRIVET_HOST, TRIVET_PORT and TRIVET_POOL in its environment, and no shell."
 	case "ExecProbe.Command":
 		return "The program and its arguments."
+	case "Failures":
+		return "Failures is how often an endpoint fails and how long that lasts."
+	case "Failures.MTBF":
+		return "Mean time between failures: how long it works."
+	case "Failures.MTTR":
+		return "Mean time to repair: how long it then does not."
 	case "Fallback":
 		return "Fallback is what a client gets in place of a failure: a fixed response, or that of another pool."
 	case "Fallback.Pool":
@@ -705,6 +741,12 @@ func describe(name string) string {
 		return "one JSON object a line"
 	case "LogStyle=text":
 		return "key=value, for people"
+	case "MachineFailures":
+		return "MachineFailures is how often a machine fails and how long that lasts."
+	case "MachineFailures.MTBF":
+		return "Mean time between failures: how long it works."
+	case "MachineFailures.MTTR":
+		return "Mean time to repair: how long it then does not."
 	case "Match":
 		return "Match says which requests a route takes. Everything that is written must fit; of a list, one is enough."
 	case "Match.Header":
@@ -743,6 +785,24 @@ func describe(name string) string {
 		return "How long. What snapshots still need is extended."
 	case "ObjectLock.Mode":
 		return "Who may lift it."
+	case "Objectives":
+		return "Objectives is what the service promises. `trivet plan` says whether the design can keep it, `trivet report` whether it was kept, and events tell when it is about to be broken."
+	case "Objectives.Assume":
+		return "What `trivet plan` and `trivet check` take for granted where nothing was measured."
+	case "Objectives.Availability":
+		return "The share of requests that are answered, and of time that every pool is there. The default 0% promises nothing."
+	case "Objectives.LatencyP99":
+		return "What 99 of 100 requests take at most. The default 0 promises nothing."
+	case "Objectives.MinRequests":
+		return "Fewer requests than this in a window raise no alert: of ten, one failed is no 10%."
+	case "Objectives.RecoveryPoint":
+		return "How much of what was last written a recovery may lose. The default 0 promises nothing."
+	case "Objectives.RecoveryTime":
+		return "How long a fault may last, and a restore may take. The default 0 promises nothing."
+	case "Objectives.Window":
+		return "The time over which that is counted. 30 days are usual: long enough for a quiet week not to count twice, short enough to be felt."
+	case "Objectives.Zones":
+		return "Places whose machines fail together: a data centre, a rack. What is in none is in a place of its own."
 	case "OnDown=auto":
 		return "kill with role: primary, and of udp; else keep"
 	case "OnDown=drain":
@@ -823,6 +883,22 @@ func describe(name string) string {
 		return "Speak TLS to the endpoints; an empty section, {}, will do. Probes do the same. Plain text is spoken unless this is written."
 	case "Pool.Timeouts":
 		return "How long endpoints may take."
+	case "PoolLoad":
+		return "PoolLoad is what a pool has to carry: so many endpoints, or so much load."
+	case "PoolLoad.Needed":
+		return "Endpoints that are needed. The default 0 is what the load takes, and one if none is known."
+	case "PoolLoad.Pool":
+		return "The pool."
+	case "PoolLoad.Rate":
+		return "Requests at the busiest time."
+	case "PoolLoad.ServiceTime":
+		return "What one takes an endpoint's worker."
+	case "PoolLoad.Variation":
+		return "How much the times vary: the variance by the square of the mean. 1 is usual, 0 is all alike."
+	case "PoolLoad.Wait":
+		return "How long all but one of 100 requests may wait for a worker."
+	case "PoolLoad.Workers":
+		return "Requests that an endpoint works on at a time: its workers or threads."
 	case "PoolTLS":
 		return "PoolTLS is how endpoints are spoken to under TLS. Their certificates are verified."
 	case "PoolTLS.CA":
@@ -1337,6 +1413,18 @@ func describe(name string) string {
 		return "The zone's start of authority. Its defaults do; with a file it is the file's."
 	case "Zone.TTL":
 		return "How long resolvers keep records that do not say otherwise."
+	case "ZoneFailures":
+		return "ZoneFailures is how often a zone fails and how long that lasts."
+	case "ZoneFailures.MTBF":
+		return "Mean time between failures: how long it works."
+	case "ZoneFailures.MTTR":
+		return "Mean time to repair: how long it then does not."
+	case "ZoneOfMachines":
+		return "ZoneOfMachines is a place whose machines fail together."
+	case "ZoneOfMachines.Name":
+		return "The zone's name."
+	case "ZoneOfMachines.Networks":
+		return "The networks of its machines, by the addresses of endpoints."
 	case "builder":
 		return "builder turns the library's tree into ours."
 	case "checker":

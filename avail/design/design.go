@@ -144,13 +144,21 @@ func (d *Design) Outages() avail.Outages {
 
 // PartDown is the share of time in which one part alone is down.
 func (d *Design) PartDown(name string) avail.Down {
-	i := slices.IndexFunc(d.Parts, func(p Part) bool { return p.Name == name })
-	if i < 0 {
+	p := d.part(name)
+	if p == nil {
 		return avail.Down(math.NaN())
 	}
 	one := *d
-	one.Parts = d.Parts[i : i+1]
+	one.Parts = []Part{*p}
 	return one.Down()
+}
+
+// Units is how many units a part has; 0 if there is no such part.
+func (d *Design) Units(part string) int {
+	if p := d.part(part); p != nil {
+		return len(p.Units)
+	}
+	return 0
 }
 
 // Clone is a copy that shares nothing with d.
@@ -169,14 +177,13 @@ type Importance struct {
 	// Count is how many alike there are: units of a part in one place.
 	Count int
 	// Birnbaum is the chance that one of them makes the difference between up and down (Birnbaum, "On the importance of
-	// different components in a multicomponent system", 1969): 1 is a single point of failure.
+	// different components in a multicomponent system", 1969).
 	Birnbaum float64
+	// Single is that the service is down whenever one of them is: a single point of failure.
+	Single bool
 	// Costs is the downtime that there would not be if they never failed.
 	Costs avail.Down
 }
-
-// Single reports whether the service is down whenever the thing is.
-func (i Importance) Single() bool { return i.Birnbaum > 1-1e-9 }
 
 // Kind is what can fail.
 type Kind string
@@ -198,8 +205,9 @@ func (d *Design) Importances() []Importance {
 	all, whole := []Importance{}, m.down(nothing)
 	for _, e := range m.events {
 		i := Importance{Kind: e.kind, Name: e.name, Count: e.count, Birnbaum: m.birnbaum(e)}
+		i.Single = m.down(override{event: e, one: 1}) > 1-1e-12
 		i.Costs = max(0, whole-m.down(override{event: e, all: true}))
-		if i.Costs > 0 || i.Single() {
+		if i.Costs > 0 || i.Single && e.rate > 0 {
 			all = append(all, i)
 		}
 	}

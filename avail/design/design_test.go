@@ -52,7 +52,7 @@ func TestWhatIsSharedIsCountedOnce(t *testing.T) {
 		t.Errorf("three parts on one machine are down %g, the machine %g", got, hours.Down())
 	}
 	top := d.Importances()
-	if len(top) != 1 || top[0].Kind != Machine || !top[0].Single() || top[0].Costs != d.Down() {
+	if len(top) != 1 || top[0].Kind != Machine || !top[0].Single || top[0].Costs != d.Down() {
 		t.Errorf("importances %+v: want the machine alone, as a single point of failure", top)
 	}
 }

@@ -46,6 +46,7 @@ func (e *env) commands() []*cobra.Command {
 		e.demoCommand(),
 		e.runCommand(),
 		e.checkCommand(),
+		e.planCommand(),
 		e.statusCommand(),
 		e.poolCommand(),
 		e.processCommand(),

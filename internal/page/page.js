@@ -16,6 +16,13 @@
     for (const div of document.querySelectorAll(".chart")) {
       const c = JSON.parse(div.dataset.chart);
       const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif" };
+      // Powers of ten, with twos and fives if there are few.
+      const decades = (u, i, min, max) => {
+        const low = Math.floor(Math.log10(min)), high = Math.ceil(Math.log10(max)), step = Math.ceil((high - low) / 8), all = [];
+        for (let e = low; e <= high; e += step) for (const m of high - low > 3 ? [1] : [1, 2, 5]) all.push(m * 10 ** e);
+        return all.filter(v => v >= min && v <= max);
+      };
+      const whole = c.x.every(Number.isInteger);
       const marks = u => {
         if (!c.marked) return;
         const x = u.valToPos(c.marked, "x", true);
@@ -32,8 +39,8 @@
         width: div.clientWidth, height: 280,
         scales: { x: { time: c.time }, y: { distr: c.log ? 3 : 1 } },
         axes: [
-          { ...axis, label: c.xname, ...(c.time ? {} : { values: (u, all) => all.map(v => short(v)) }) },
-          { ...axis, label: c.yname, size: 64, values: (u, all) => all.map(v => v == null ? "" : short(v)) },
+          { ...axis, label: c.xname, ...(whole && !c.time ? { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1e4, 1e5, 1e6] } : {}), ...(c.time ? {} : { values: (u, all) => all.map(v => short(v)) }) },
+          { ...axis, label: c.yname, size: 64, ...(c.log ? { splits: decades } : {}), values: (u, all) => all.map(v => v == null ? "" : short(v)) },
         ],
         series: [
           { label: c.xname || "x" },
@@ -43,6 +50,7 @@
             paths: c.steps ? uPlot.paths.stepped({ align: 1 }) : undefined,
           })),
         ],
+        legend: { live: false },
         hooks: { draw: [marks] },
       }, [c.x, ...c.lines.map(l => l.y)], div));
     }

@@ -95,7 +95,7 @@ func (p *Postgres) Standby(t testing.TB) *Postgres {
 		"--host", p.account.dir, "--port", port, "--username", p.User)
 	s.Address = freeAddress(t)
 	s.Start(t)
-	p.Await(t, "select count(*) from pg_stat_replication where state = 'streaming'", "1")
+	s.Await(t, "select count(*) from pg_stat_wal_receiver where status = 'streaming'", "1")
 	return s
 }
 

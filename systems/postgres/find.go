@@ -98,10 +98,11 @@ func (p *Plan) findTarget(ctx context.Context) error {
 			from = stream.Position(p.Base.End)
 		}
 		point, err := p.view.Find(ctx, l.id, from, p.recovery.Target)
-		if errors.Is(err, stream.ErrNoCommit) && i > 0 {
+		none := errors.Is(err, stream.ErrNoCommit)
+		if none && i > 0 && !ended {
 			continue
 		}
-		beyond := errors.Is(err, stream.ErrBeyond)
+		beyond := errors.Is(err, stream.ErrBeyond) || none && ended
 		if err != nil && (!beyond || i == len(p.legs)-1) {
 			return err
 		}

@@ -56,7 +56,9 @@ func (x *session) follow(ctx context.Context, view *stream.View, legs []leg, fro
 	if err := f.open(ctx); err != nil {
 		return err
 	}
-	return f.run(ctx)
+	err = f.run(ctx)
+	x.removed = errors.Is(err, replication.ErrRemoved)
+	return err
 }
 
 // run has the writer, the acknowledgements and the watch over the lag beside the stream itself.
@@ -100,6 +102,9 @@ func (f *follower) open(ctx context.Context) error {
 	low, err := f.prime(ctx, at)
 	if err != nil {
 		return err
+	}
+	if f.removed { // that was said in the middle of the last stream
+		return f.leap(ctx, replication.ErrRemoved)
 	}
 	f.s, err = f.conn.StartStream(ctx, f.config.Slot, f.leg.timeline, low)
 	if errors.Is(err, replication.ErrRemoved) {

@@ -183,3 +183,20 @@ func spaceOf(t testing.TB, data string) string {
 	}
 	return entries[0].Name()
 }
+
+// open lets the server's user read a directory of the test.
+func (b *bench) open(t testing.TB, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chmod(path, 0o755)
+	})
+	for up := filepath.Dir(dir); err == nil && strings.HasPrefix(up, os.TempDir()+"/"); up = filepath.Dir(up) {
+		err = os.Chmod(up, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

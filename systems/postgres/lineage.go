@@ -3,6 +3,7 @@ package postgres
 import (
 	"crypto/sha256"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/trivet-ha/trivet/backup/stream"
@@ -57,9 +58,17 @@ func historyHash(ancestors []wal.Ancestor) (sum [32]byte) {
 	return sum
 }
 
-// historyText is the history file of the last of legs. The reasons are not known any more.
-func historyText(legs []leg) []byte {
+// historyText is the history file of the last of legs: what is known from before, and a line for each that others left. The
+// reasons are not known any more.
+func historyText(before string, legs []leg) []byte {
 	var b strings.Builder
+	first := legs[0].line.Branch
+	switch parent, err := strconv.ParseUint(strings.SplitN(string(first.Parent), "-", 2)[0], 16, 32); {
+	case before != "":
+		fmt.Fprintf(&b, "%s\n", strings.TrimRight(before, "\n"))
+	case err == nil: // the log does not have what was before its first line, but its number
+		fmt.Fprintf(&b, "%d\t%v\tbefore this log\n", parent, wal.Position(first.At))
+	}
 	for _, l := range legs[:len(legs)-1] {
 		fmt.Fprintf(&b, "%d\t%v\tthe next timeline begins\n", l.timeline, l.end)
 	}

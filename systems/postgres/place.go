@@ -156,7 +156,7 @@ func (p *Plan) placeLog(ctx context.Context, own owner, out *Recovered) error {
 	} else if err := removeSegments(dir); err != nil { // it may go further than the target
 		return err
 	}
-	if text := historyText(p.path()); len(text) > 0 {
+	if text := historyText(p.Base.History, p.legs); len(text) > 0 {
 		name := filepath.Join(dir, wal.HistoryName(p.Timeline))
 		if err := own.write(name, text, os.O_CREATE|os.O_TRUNC); err != nil {
 			return err

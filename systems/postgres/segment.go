@@ -102,11 +102,12 @@ func fetch(ctx context.Context, log *stream.Log, size wal.Segments, name, path s
 		if err != nil {
 			return err
 		}
-		if len(legs) == 1 {
+		text := historyText("", legs)
+		if len(text) == 0 {
 			return fs.ErrNotExist
 		}
 		return writeWhole(path, func(w io.WriterAt) error {
-			_, err := w.WriteAt(historyText(legs), 0)
+			_, err := w.WriteAt(text, 0)
 			return err
 		}, 0)
 	}

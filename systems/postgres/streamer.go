@@ -67,7 +67,10 @@ func (a *Abandoned) Error() string {
 // Streamer follows a server's write-ahead log. Run does the work; State may be called at any time.
 type Streamer struct {
 	config StreamConfig
-	known  map[stream.LineID]stream.Mark // of Run alone
+
+	// Of Run alone.
+	known   map[stream.LineID]stream.Mark
+	removed bool // the server has not what comes next
 
 	mu    sync.Mutex
 	state StreamState

@@ -209,6 +209,7 @@ func FuzzScannerTakesAnythingInAnyPieces(f *testing.F) {
 		a := NewScanner(testSegments, testPage, func(e Event) { whole = append(whole, e) })
 		a.Feed(begin, data)
 		b := NewScanner(testSegments, testPage, func(e Event) { pieces = append(pieces, e) })
+		b.Feed(begin, nil)
 		for at := 0; at < len(data); {
 			n := min(int(size)+1, len(data)-at)
 			b.Feed(begin+Position(at), data[at:at+n])

@@ -25,7 +25,7 @@ func TestWhateverCallFailsNothingDurableIsLost(t *testing.T) {
 				for !failAt(t, codec, n, c.after, c.dead) && !t.Failed() {
 					n++
 				}
-				if n < 40 {
+				if n < 25 {
 					t.Errorf("only %d calls", n)
 				}
 			})
@@ -38,7 +38,7 @@ func failAt(t *testing.T, c codec, n int, after, dead bool) (ended bool) {
 	st := &faultStore{Memory: storetest.NewMemory(), failAt: n, after: after, dead: dead}
 	l := newLog(t, st)
 	l.codec = c
-	all := history(7, 40, 0, time.Now())
+	all := history(7, 20, 0, time.Now())
 	w, err := l.Writer(t.Context(), testLine, 0, Options{})
 	if err != nil {
 		if !errors.Is(err, errInjected) {
@@ -51,9 +51,9 @@ func failAt(t *testing.T, c codec, n int, after, dead bool) (ended bool) {
 	go func() { done <- w.Run(ctx) }()
 	for i := range all {
 		appendAll(t, w, all[i:i+1])
-		time.Sleep(3 * time.Second)
+		<-time.After(3 * time.Second)
 	}
-	time.Sleep(10 * time.Minute)
+	<-time.After(2 * time.Minute)
 	durable := w.Durable()
 	cancel()
 	if err := <-done; err != nil {
@@ -74,8 +74,8 @@ func failAt(t *testing.T, c codec, n int, after, dead bool) (ended bool) {
 			t.Fatalf("call %d: record %d is another", n, i)
 		}
 	}
-	if !dead && durable.Position != all[39].To {
-		t.Errorf("call %d: durable up to %d of %d", n, durable.Position, all[39].To)
+	if !dead && durable.Position != all[19].To {
+		t.Errorf("call %d: durable up to %d of %d", n, durable.Position, all[19].To)
 	}
 	again, err := sound.Writer(t.Context(), testLine, 0, Options{Known: durable})
 	if err != nil || again.Next() < durable.Position {
@@ -190,24 +190,25 @@ func TestCompactionKeepsEveryRecordAndFewObjects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := storetest.NewMemory()
 		l := newLog(t, st)
-		w, stop := running(t, l, 0, Options{})
-		all := history(11, 3*3600, 0, time.Now())
+		w, stop := running(t, l, 0, Options{Compact: [levels - 1]time.Duration{5 * time.Second, 30 * time.Second, 5 * time.Minute}})
+		all := history(11, 1500, 0, time.Now())
 		most := 0
 		for i := range all {
 			appendAll(t, w, all[i:i+1])
+			w.Idle()
 			time.Sleep(time.Second)
-			if i%600 == 0 {
+			if i%100 == 0 {
 				most = max(most, len(objects(t, st)))
 			}
-			if i == 5000 {
-				wantRecords(t, l, all[:4990])
+			if i == 1000 {
+				wantRecords(t, l, all[:990])
 			}
 		}
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
-		// Two or three hours, at most 12 stretches of 5 minutes, 10 of 30 seconds, and a minute of seconds.
-		if n := len(objects(t, st)); n > 100 || most > 120 {
+		// Of 25 minutes: 5 or 6 stretches of 5 minutes, at most 10 of 30 seconds, 6 of 5 seconds, and some seconds.
+		if n := len(objects(t, st)); n > 40 || most > 40 {
 			t.Errorf("%d objects at the end, %d at most", n, most)
 		}
 		wantRecords(t, l, all)

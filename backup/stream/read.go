@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/trivet-ha/trivet/backup/store"
@@ -11,6 +12,9 @@ import (
 
 // ahead is how many objects are fetched while another is read.
 const ahead = 2
+
+// End is the position after all others: Records up to End reads what there is, with the parts of what is not whole yet.
+const End = Position(math.MaxUint64)
 
 // Records reads those of a line that lead from one position to another: each that begins before to and ends after from,
 // whole, and the parts (From and To alike) between. The error is a *Gap where something is missing in between, or at
@@ -50,7 +54,7 @@ func (lv *lineView) between(from, to Position) ([]found, error) {
 		out = append(out, *o)
 	}
 	switch {
-	case from >= to:
+	case from >= to, to == End && len(out) > 0 && out[0].from <= from:
 		return out, nil
 	case len(out) == 0:
 		return nil, &Gap{Line: lv.line.id, From: from, To: to}

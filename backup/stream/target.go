@@ -172,7 +172,7 @@ func (f *finder) run(ctx context.Context) error {
 func (f *finder) within(end Position) bool {
 	switch f.target.kind {
 	case atTime:
-		return !f.target.time.After(f.point.Through)
+		return !f.target.time.After(f.point.Through) || !f.target.time.After(f.point.Last.Time)
 	case atPosition:
 		return f.target.position <= end
 	}

@@ -16,7 +16,8 @@ type Options struct {
 	Flush time.Duration
 	// FlushBytes is how much waits at most; 4 MiB if 0. A Writer holds twice as much.
 	FlushBytes int
-	// Idle is how often a source that has nothing new is recorded to have nothing new; 1m if 0. See Writer.Idle.
+	// Idle is how often a source that has nothing new is recorded to have nothing new, after the first time;
+	// 10s if 0. See Writer.Idle.
 	Idle time.Duration
 	// Compact is how much time an object of each level above 0 covers: 30s, 5m and 1h if zero.
 	Compact [levels - 1]time.Duration
@@ -36,7 +37,7 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	set(&o.Flush, time.Second)
-	set(&o.Idle, time.Minute)
+	set(&o.Idle, 10*time.Second)
 	set(&o.Compact[0], 30*time.Second)
 	set(&o.Compact[1], 5*time.Minute)
 	set(&o.Compact[2], time.Hour)
@@ -83,6 +84,7 @@ type Writer struct {
 	through time.Time     // up to when the source had no more than was appended
 	opened  time.Time     // when it took its first record
 	durable Mark
+	marked  bool      // the last object says only that time has passed
 	waiting time.Time // since when the oldest record waits that is not durable
 	stopped error
 }
@@ -385,14 +387,22 @@ func (w *Writer) take() (*draft, time.Time) {
 		through = w.durable.Through // the clock was set back
 	}
 	d := w.open
-	if last := nanos(d.extent.last); through.Before(last) {
+	if last := nanos(d.extent.last); through.Before(last) && !last.After(time.Now()) {
 		through = last
 	}
 	if d.empty() {
-		if through.Sub(w.durable.Through) < w.options.Idle {
+		pause := w.options.Idle
+		if !w.marked { // what was written last was a change: that nothing follows it is worth knowing soon
+			pause = min(pause, w.options.Flush)
+		}
+		if through.Sub(w.durable.Through) < pause {
 			return nil, through
 		}
+		w.marked = true
 		d.add(&Record{From: d.extent.to, To: d.extent.to})
+	}
+	if d.extent.end-d.extent.seq > 1 || d.extent.from < d.extent.to || d.bytes > 2 {
+		w.marked = false
 	}
 	w.open = w.newDraft()
 	w.change()

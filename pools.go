@@ -94,6 +94,8 @@ func upstreamSettings(p *config.Pool, addresses map[string]string, secure func()
 		IdleIO:    p.Timeouts.Idle,
 		Tunnel:    p.Timeouts.Tunnel,
 		KeepAlive: p.Timeouts.Keepalive,
+		HTTP2:     p.Protocol == config.PoolHTTP2,
+		Ping:      p.Timeouts.Ping,
 		MaxIdle:   p.MaxIdle,
 		Queue:     p.Queue.Timeout,
 		Hold:      p.Hold,

@@ -670,7 +670,7 @@ func describe(name string) string {
 	case "Listener.Forwarded":
 		return "What the endpoints are told about the client."
 	case "Listener.HTTP2":
-		return "Speak HTTP/2 too: with clients under TLS that ask for it, and with those in plain text that begin with it (gRPC programs, often). What goes to the endpoints is HTTP/1.1 either way."
+		return "Speak HTTP/2 too: with clients under TLS that ask for it, and with those in plain text that begin with it (gRPC programs, often). What goes to the endpoints is up to their pool."
 	case "Listener.Limits":
 		return "What a request may be at most."
 	case "Listener.MaxConnections":
@@ -865,6 +865,8 @@ func describe(name string) string {
 		return "Take out endpoints whose answers to real requests are bad, without waiting for a probe."
 	case "Pool.PanicThreshold":
 		return "When less of the pool than this is healthy, all of it is used: in a large pool the few that are left would drown, and probes that fail everywhere are more often wrong than right. The default, 0%, is when none is healthy: in a pool of three, half would send two of three requests to servers that are known to be down."
+	case "Pool.Protocol":
+		return "What the endpoints speak. With h2, many requests share few connections; gRPC needs it. Under TLS the endpoints must agree to it (ALPN), in plain text it is spoken from the first byte on. Requests that switch to another protocol, as WebSocket does, go by HTTP/1.1 all the same, and so do http probes: for servers that speak nothing but HTTP/2, probe by grpc or tcp."
 	case "Pool.ProxyProtocol":
 		return "The PROXY header that endpoints get before connections of tcp and datagrams of udp."
 	case "Pool.Queue":
@@ -899,6 +901,10 @@ func describe(name string) string {
 		return "How long all but one of 100 requests may wait for a worker."
 	case "PoolLoad.Workers":
 		return "Requests that an endpoint works on at a time: its workers or threads."
+	case "PoolProtocol=h2":
+		return "HTTP/2"
+	case "PoolProtocol=http1":
+		return "HTTP/1.1"
 	case "PoolTLS":
 		return "PoolTLS is how endpoints are spoken to under TLS. Their certificates are verified."
 	case "PoolTLS.CA":
@@ -920,7 +926,9 @@ func describe(name string) string {
 	case "PoolTimeouts.Idle":
 		return "Without a byte of the response from the endpoint, or of the request taken by it. Of udp: without a datagram either way; then the client is forgotten."
 	case "PoolTimeouts.Keepalive":
-		return "Without a request on a kept connection. It must be less than what the server itself keeps, or requests run into a connection that it just closed. Node.js, Apache httpd and uvicorn close after 5s, so the default is less than that."
+		return "Without a request on a kept connection. It must be less than what the server itself keeps, or requests run into a connection that it just closed. Node.js, Apache httpd and uvicorn close after 5s, so the default is less than that. (With protocol h2 a kept connection says so before it ends, so it is kept for a minute.)"
+	case "PoolTimeouts.Ping":
+		return "With protocol h2: without a byte from an endpoint that owes an answer, until it is asked for a sign of life, which must come within 20s. Servers of gRPC take more than one in five minutes for an attack, unless they are told otherwise. 0 is never."
 	case "PoolTimeouts.Tunnel":
 		return "Without a byte either way on an upgraded connection (WebSocket), or one of tcp. Applications ping more often than the default, and connection pools of databases close before it."
 	case "Position":

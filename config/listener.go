@@ -25,7 +25,7 @@ type Listener struct {
 	Pool Name `yaml:"pool" aka:"backend default_backend proxy_pass upstream"`
 
 	// Speak HTTP/2 too: with clients under TLS that ask for it, and with those in plain text that begin with it (gRPC
-	// programs, often). What goes to the endpoints is HTTP/1.1 either way.
+	// programs, often). What goes to the endpoints is up to their pool.
 	HTTP2 bool `yaml:"http2" default:"true" aka:"h2 h2c http_2"`
 
 	// What a request may be at most.

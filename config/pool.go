@@ -25,6 +25,10 @@ type Pool struct {
 	// Of udp: the datagrams that answer one of a client's. After the last, the session ends, and an endpoint that sends none is
 	// held to have failed: 1 for DNS, say. 0 is not known.
 	Replies int `yaml:"replies" default:"0" min:"0" max:"1000000" aka:"proxy_responses responses"`
+	// What the endpoints speak. With h2, many requests share few connections; gRPC needs it. Under TLS the endpoints must agree
+	// to it (ALPN), in plain text it is spoken from the first byte on. Requests that switch to another protocol, as WebSocket
+	// does, go by HTTP/1.1 all the same, and so do http probes: for servers that speak nothing but HTTP/2, probe by grpc or tcp.
+	Protocol PoolProtocol `yaml:"protocol" default:"http1" aka:"http_version proxy_http_version"`
 	// Speak TLS to the endpoints; an empty section, {}, will do. Probes do the same. Plain text is spoken unless this is written.
 	TLS *PoolTLS `yaml:"tls" aka:"ssl https"`
 	// Keep a client on the endpoint that served it first, by a cookie. There is none unless this is written.
@@ -66,6 +70,18 @@ type Pool struct {
 	// (0) by default, because only you know how many your server can do at a time: its workers or threads, often.
 	EndpointMaxRequests int `yaml:"endpoint_max_requests" default:"0" min:"0" aka:"maxconn max_conns max_requests max_connections"`
 }
+
+// PoolProtocol is what endpoints speak.
+type PoolProtocol string
+
+// The protocols.
+const (
+	PoolHTTP1 PoolProtocol = "http1" // HTTP/1.1
+	PoolHTTP2 PoolProtocol = "h2"    // HTTP/2
+)
+
+// Values is every protocol.
+func (PoolProtocol) Values() []string { return []string{string(PoolHTTP1), string(PoolHTTP2)} }
 
 // Endpoint is one server, or a command that runs as several: either address or run.
 type Endpoint struct {
@@ -139,7 +155,11 @@ type PoolTimeouts struct {
 	Tunnel time.Duration `yaml:"tunnel" default:"1h" aka:"tunnel_idle websocket"`
 	// Without a request on a kept connection. It must be less than what the server itself keeps, or requests run into a
 	// connection that it just closed. Node.js, Apache httpd and uvicorn close after 5s, so the default is less than that.
+	// (With protocol h2 a kept connection says so before it ends, so it is kept for a minute.)
 	Keepalive time.Duration `yaml:"keepalive" default:"4s" aka:"keepalive_timeout keep_alive idle_conn"`
+	// With protocol h2: without a byte from an endpoint that owes an answer, until it is asked for a sign of life, which must come
+	// within 20s. Servers of gRPC take more than one in five minutes for an attack, unless they are told otherwise. 0 is never.
+	Ping time.Duration `yaml:"ping" default:"5m" aka:"keepalive_ping keepalive_time"`
 }
 
 // fill lets endpoints and the breaker inherit.

@@ -258,7 +258,8 @@ func (x *exchange) body(head []byte, from, to int) {
 		}
 		end += copy(w.buf[end:], "\r\n")
 	}
-	if !x.c.answer(head, from, end, x.ansBody.Done()) {
+	trailers := x.trailers()
+	if !x.c.answer(head, from, end, x.ansBody.Done() && trailers == nil) || trailers != nil && !x.c.conclude(trailers) {
 		x.c.lost()
 		return
 	}
@@ -271,6 +272,14 @@ func (x *exchange) body(head []byte, from, to int) {
 	case !x.c.watch(): // it takes longer: from now on it matters whether the client is still there
 		x.c.lost()
 	}
+}
+
+// trailers returns those that the client gets behind the answer: in frames of HTTP/2 they do not go with the body.
+func (x *exchange) trailers() []byte {
+	if lines := x.ansBody.Trailers(); x.http2 && len(lines) > 0 {
+		return lines
+	}
+	return nil
 }
 
 // complete is called when the endpoint's answer has come in whole.
@@ -312,9 +321,9 @@ func (x *exchange) endpointEnded(e unix.Errno) {
 		x.u.deaf = x.u.deaf || e != 0
 		x.passEnds()
 	case !x.answered:
-		x.attemptFailed(failedReset)
+		x.attemptFailed(x.u.brokeBy())
 	case e == 0 && x.ansBody.End() == nil:
-		if (x.chunker || x.http2) && !x.c.conclude() {
+		if (x.chunker || x.http2) && !x.c.conclude(nil) {
 			x.c.lost()
 			return
 		}

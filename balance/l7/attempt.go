@@ -23,13 +23,13 @@ func (x *exchange) attempt(ep *balance.Endpoint) {
 	}
 	x.t = t
 	if !x.stale {
-		if u := t.take(!x.method.Idempotent()); u != nil {
+		if u := t.get(x, !x.method.Idempotent()); u != nil {
 			x.use(u)
 			x.flush()
 			return
 		}
 	}
-	u, e := t.dial()
+	u, e := t.open(x)
 	if e != 0 {
 		x.attemptFailed(dialFailure(e))
 		return
@@ -155,7 +155,7 @@ func (x *exchange) writeFailed(e unix.Errno) {
 // attemptFailed ends an attempt that brought no answer, and makes another or gives up.
 func (x *exchange) attemptFailed(f failure) {
 	u := x.u
-	stale := f == failedReset && u != nil && u.reused && !u.heard
+	stale := f == failedReset && u != nil && u.reused && !u.heard || f == failedRefused && !x.stale
 	x.settle(f, stale)
 	if u != nil {
 		x.u = nil
@@ -175,6 +175,8 @@ func (x *exchange) attemptFailed(f failure) {
 		x.fail(502, "the endpoint sent an invalid answer")
 	case f == failedReset:
 		x.fail(502, "the endpoint did not answer")
+	case f == failedRefused:
+		x.fail(503, "the endpoint takes no more requests")
 	default:
 		x.fail(502, "the endpoint could not be reached")
 	}
@@ -187,6 +189,7 @@ var outcomeOf = [failureKinds]balance.Result{
 	failedTimeout:  balance.Timeout,
 	failedStall:    balance.Stalled,
 	failedProtocol: balance.ServerError,
+	failedRefused:  balance.Reset,
 }
 
 // settle tells the pool how the attempt ended.
@@ -221,13 +224,14 @@ var reasonOf = [failureKinds]retry.When{
 	failedTimeout:  retry.Timeout,
 	failedStall:    retry.Stall,
 	failedProtocol: retry.Reset,
+	failedRefused:  retry.Connect,
 }
 
 // mayRetry decides whether the request may go out once more. A request that may have reached an endpoint is
 // sent again only if doing it twice does no harm (RFC 9110 §9.2.2). One that met a connection which the
 // endpoint had closed was no attempt: it goes out again, on a new connection, whatever the policy says.
 func (x *exchange) mayRetry(f failure, stale bool) bool {
-	unsent := f == failedConnect || f == failedLocal || x.reqAt == 0
+	unsent := f == failedConnect || f == failedLocal || f == failedRefused || x.reqAt == 0
 	if x.lost || !x.retained || !(unsent || x.method.Idempotent()) {
 		return false
 	}

@@ -292,7 +292,7 @@ func (c *client) say(head, body []byte) bool {
 	return c.send(c.w.head)
 }
 
-func (c *client) conclude() bool { return c.send(lastChunk) }
+func (c *client) conclude([]byte) bool { return c.send(lastChunk) }
 
 func (c *client) blocked() bool { return len(c.out) > 0 }
 

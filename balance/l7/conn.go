@@ -20,8 +20,11 @@ type target struct {
 	set   *UpstreamSettings // in force when addr was found
 	addr  edge.Sockaddr
 	idle  []*conn // the last is the one used last, and the first to be used again
-	stats *endpointCounters
-	used  time.Duration // when it was last looked up
+	muxes []*mux  // that take streams
+
+	streams int // that its last connection of HTTP/2 took at a time; 0 if there was none
+	stats   *endpointCounters
+	used    time.Duration // when it was last looked up
 
 	security security
 }
@@ -29,6 +32,7 @@ type target struct {
 // A conn is a connection to an endpoint. While it is idle it holds no buffer and x is nil.
 type conn struct {
 	socket
+	link *link // it is a stream of HTTP/2; nil: a connection of HTTP/1.1
 	t    *target
 	x    *exchange
 	in   []byte // part of the head of an answer
@@ -41,6 +45,22 @@ type conn struct {
 	readable   bool // a read may bring something
 	peerDone   bool // the endpoint sends no more
 	closed     bool
+}
+
+// get returns a connection that x can use at once, or nil. Where the protocol is to be switched, HTTP/1.1 is spoken.
+func (t *target) get(x *exchange, probe bool) *conn {
+	if t.set.HTTP2 && !x.upgrading {
+		return t.join()
+	}
+	return t.take(probe)
+}
+
+// open returns a connection that is perhaps still being established.
+func (t *target) open(x *exchange) (*conn, unix.Errno) {
+	if t.set.HTTP2 && !x.upgrading {
+		return t.enlist()
+	}
+	return t.dial()
 }
 
 // take returns an idle connection, or nil. It prefers the one used last, which is the likeliest to be alive.
@@ -91,6 +111,10 @@ func (t *target) dial() (*conn, unix.Errno) {
 
 // release makes a connection idle, or closes it when there are enough.
 func (u *conn) release(maxIdle int) {
+	if u.link != nil {
+		u.link.finish()
+		return
+	}
 	u.x = nil
 	t := u.t
 	if u.peerDone || len(u.out) > 0 || maxIdle > 0 && len(t.idle) >= maxIdle {
@@ -102,6 +126,10 @@ func (u *conn) release(maxIdle int) {
 }
 
 func (u *conn) close() {
+	if u.link != nil {
+		u.link.end()
+		return
+	}
 	if u.closed {
 		return
 	}
@@ -133,6 +161,16 @@ func (t *target) expire(before time.Duration) {
 	}
 	if n > 0 {
 		t.idle = append(t.idle[:0], t.idle[n:]...)
+	}
+}
+
+// leave ends all connections, those with streams when the last has ended.
+func (t *target) leave() {
+	t.expire(forever)
+	for len(t.muxes) > 0 {
+		m := t.muxes[0]
+		m.retire()
+		m.schedule()
 	}
 }
 
@@ -179,4 +217,39 @@ func (u *conn) Ready(ev loop.Events) {
 }
 
 // again has the connection handled once more after the others have had their turn.
-func (u *conn) again() { u.w.Loop.Again(u.tok, loop.Readable) }
+func (u *conn) again() {
+	if u.link != nil {
+		u.w.Loop.Post(u.link.deliver)
+		return
+	}
+	u.w.Loop.Again(u.tok, loop.Readable)
+}
+
+func (u *conn) write(p []byte) (n int, e unix.Errno) {
+	if u.link != nil {
+		return u.link.write(p)
+	}
+	return u.socket.write(p)
+}
+
+func (u *conn) read(p []byte) (n int, e unix.Errno) {
+	if u.link != nil {
+		return u.link.read(p)
+	}
+	return u.socket.read(p)
+}
+
+func (u *conn) peek() (n int, e unix.Errno) {
+	if u.link != nil {
+		return u.link.peek()
+	}
+	return u.socket.peek()
+}
+
+// brokeBy says how a connection has ended that brought no answer.
+func (u *conn) brokeBy() failure {
+	if u.link != nil {
+		return u.link.failure
+	}
+	return failedReset
+}

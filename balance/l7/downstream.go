@@ -16,8 +16,9 @@ type downstream interface {
 	interim(head []byte) bool
 	// say sends an answer of our own as a whole.
 	say(head, body []byte) bool
-	// conclude ends an answer whose end the endpoint has told by closing.
-	conclude() bool
+	// conclude ends an answer whose end the endpoint has told by closing, or that has trailers: lines, which only HTTP/2
+	// gets in this way.
+	conclude(trailers []byte) bool
 	blocked() bool
 	progress() time.Duration // when something was last taken while blocked
 

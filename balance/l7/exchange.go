@@ -36,6 +36,8 @@ type exchange struct {
 
 	req     []byte // the request as the endpoint gets it; sent up to reqAt
 	reqAt   int
+	framing http1.Framing // of the request's body
+	length  int64         // of it, if that is declared
 	reqBody http1.Body
 	ansBody http1.Body
 	chunker bool // the answer's body ends with the connection, and the client gets it in chunks
@@ -118,6 +120,7 @@ func (x *exchange) begin(rest []byte) {
 		x.minor = 1 // what is not told apart below is as in HTTP/1.1
 	}
 	x.source = x.lis.source(q, x.c.peer().Addr())
+	x.framing, x.length = q.Framing, q.Length
 	x.reqBody.Reset(q.Framing, q.Length, http1.Verbatim)
 	if x.reqBody.Done() {
 		x.c.keep(rest)

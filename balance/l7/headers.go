@@ -34,6 +34,9 @@ func (x *exchange) appendRequest(dst []byte) []byte {
 	if q.Framing == http1.FramingChunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
+	if x.http2 && hasField(q, http1.TE) {
+		dst = append(dst, "TE: trailers\r\nConnection: te\r\n"...) // nothing else may stand there (RFC 9113 §8.2.2)
+	}
 	dst = x.appendForwarding(dst, q)
 	if subject := x.c.subject(); len(subject) > 0 {
 		dst = http1.AppendField(dst, clientSubject, subject)

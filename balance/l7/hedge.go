@@ -60,10 +60,10 @@ func (x *exchange) challenge(ep *balance.Endpoint) bool {
 	if err != nil {
 		return false
 	}
-	u := t.take(false)
+	u := t.get(x, false)
 	if u == nil {
 		var e unix.Errno
-		if u, e = t.dial(); e != 0 {
+		if u, e = t.open(x); e != 0 {
 			return false
 		}
 	}

@@ -30,8 +30,19 @@ type secureSite struct {
 
 func newSecureSite(t testing.TB, h http.Handler, change ...func(*tls.Config)) *secureSite {
 	s := &secureSite{authority: newAuthority(t), Server: httptest.NewUnstartedServer(h)}
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{s.authority.issue(t, pkix.Name{CommonName: "app"}, "app.example")}}
-	s.TLS.VerifyConnection = func(c tls.ConnectionState) error {
+	s.client, s.TLS = s.configs(t)
+	for _, f := range change {
+		f(s.TLS)
+	}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// configs are how the site is spoken to, and how it speaks.
+func (s *secureSite) configs(t testing.TB) (client, server *tls.Config) {
+	server = &tls.Config{Certificates: []tls.Certificate{s.authority.issue(t, pkix.Name{CommonName: "app"}, "app.example")}}
+	server.VerifyConnection = func(c tls.ConnectionState) error {
 		if c.DidResume {
 			s.resumed.Add(1)
 		} else {
@@ -39,13 +50,7 @@ func newSecureSite(t testing.TB, h http.Handler, change ...func(*tls.Config)) *s
 		}
 		return nil
 	}
-	for _, f := range change {
-		f(s.TLS)
-	}
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	s.client = &tls.Config{RootCAs: s.authority.pool, ServerName: "app.example", MinVersion: tls.VersionTLS12}
-	return s
+	return &tls.Config{RootCAs: s.authority.pool, ServerName: "app.example", MinVersion: tls.VersionTLS12}, server
 }
 
 func (s *secureSite) addr() string { return s.Listener.Addr().String() }

@@ -73,10 +73,11 @@ const (
 	failedTimeout
 	failedStall
 	failedProtocol
+	failedRefused // the endpoint has not looked at the request, and says so
 	failureKinds
 )
 
-var failureNames = [failureKinds]string{"connect", "local", "reset", "timeout", "stall", "protocol"}
+var failureNames = [failureKinds]string{"connect", "local", "reset", "timeout", "stall", "protocol", "refused"}
 
 // poolCounters count what happens to requests of a pool outside its endpoints.
 type poolCounters struct {

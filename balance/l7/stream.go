@@ -20,9 +20,11 @@ type stream struct {
 	outAt int
 	moved time.Duration // when the connection last took something of out
 
+	trailers []byte // of the answer, to be sent behind out
+
 	chunked bool // the request's body has no declared length
 	ended   bool // the request is complete
-	last    bool // the answer ends with out
+	last    bool // the answer ends with out, but for trailers
 	gone    bool // the client has ended it
 	pumping bool
 }
@@ -50,9 +52,10 @@ func (st *stream) take(ev *http2.Event) {
 	if ev.End && st.chunked {
 		st.in = w.Bufs.Add(st.in, lastSize)
 		if ev.Kind == http2.KindTrailers {
-			st.in = w.Bufs.Add(st.in, ev.Data)
+			st.in = w.Bufs.Add(st.in, ev.Data) // with the empty line that ends them
+		} else {
+			st.in = w.Bufs.Add(st.in, lineEnd)
 		}
-		st.in = w.Bufs.Add(st.in, lineEnd)
 	}
 	st.pump()
 }
@@ -129,8 +132,15 @@ func (st *stream) say(head, body []byte) bool {
 	return true
 }
 
-func (st *stream) conclude() bool {
-	st.data(nil, true)
+func (st *stream) conclude(trailers []byte) bool {
+	switch {
+	case len(trailers) == 0:
+		st.data(nil, true)
+	case len(st.out) > 0:
+		st.trailers = append(st.trailers, trailers...)
+	case st.s.h2.SendTrailers(st.id, trailers) != nil:
+		return false
+	}
 	st.s.schedule()
 	return true
 }
@@ -175,6 +185,10 @@ func (st *stream) resume() {
 	}
 	st.s.c.w.Bufs.Put(st.out)
 	st.out = nil
+	if len(st.trailers) > 0 {
+		_ = st.s.h2.SendTrailers(st.id, st.trailers)
+		st.trailers = nil
+	}
 	if st.x != nil {
 		st.x.clientFlushed()
 	}

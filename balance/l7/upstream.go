@@ -53,6 +53,11 @@ type UpstreamSettings struct {
 	// the next, as files are renewed; connections that are opened from then on follow. If it is nil, plain text is spoken.
 	TLS func() *tls.Config
 
+	// HTTP2 speaks HTTP/2 to the endpoints: under TLS if they agree, in plain text from the first byte on. Requests that
+	// ask for a switch of protocols go by HTTP/1.1.
+	HTTP2 bool
+	Ping  time.Duration // without a byte of HTTP/2 while answers are owed: then a sign of life is asked for
+
 	// Addresses says where endpoints whose address is a name are dialled: "ip:port".
 	Addresses map[string]string
 }

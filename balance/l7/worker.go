@@ -33,6 +33,10 @@ type worker struct {
 	h2       http2.Scratch
 	framesIn []byte // what is being read of a session
 
+	h2up      http2.Scratch
+	answersIn []byte // what is being read of a mux
+	muxes     map[*mux]struct{}
+
 	targets  map[*balance.Endpoint]*target
 	holdings map[*Upstream]*holding
 	free     *exchange
@@ -58,7 +62,7 @@ func newWorker(s *Server, on *edge.Worker) *worker {
 	w := &worker{
 		Worker: on, srv: s,
 		buf:     make([]byte, headroom+http1.DefaultHead+bulkRead+slack),
-		targets: map[*balance.Endpoint]*target{}, holdings: map[*Upstream]*holding{},
+		targets: map[*balance.Endpoint]*target{}, muxes: map[*mux]struct{}{}, holdings: map[*Upstream]*holding{},
 	}
 	w.Loop.Arm(&w.sweeper, w, w.Loop.Now()+sweepEvery)
 	w.OnEnd(func() {
@@ -66,12 +70,18 @@ func newWorker(s *Server, on *edge.Worker) *worker {
 		for _, t := range w.targets {
 			t.expire(forever)
 		}
+		for m := range w.muxes {
+			m.shutDown()
+		}
 	})
 	return w
 }
 
 // Expire implements loop.Expirer: it is the sweep.
 func (w *worker) Expire(now time.Duration) {
+	for m := range w.muxes {
+		m.tick(now)
+	}
 	for ep, t := range w.targets {
 		switch {
 		case len(t.idle) == 0:
@@ -95,7 +105,7 @@ func (w *worker) target(x *exchange, ep *balance.Endpoint) (*target, error) {
 		w.targets[ep] = t
 	}
 	if t.renewed(x.set) {
-		t.expire(forever)
+		t.leave()
 	}
 	if t.set != x.set {
 		address := ep.Address()
@@ -107,7 +117,7 @@ func (w *worker) target(x *exchange, ep *balance.Endpoint) (*target, error) {
 			return nil, fmt.Errorf("dial %s: %w", ep.Address(), err)
 		}
 		if !addr.Equal(&t.addr) {
-			t.expire(forever) // the name means another server now
+			t.leave() // the name means another server now
 		}
 		t.addr, t.set = addr, x.set
 	}
@@ -139,6 +149,14 @@ func (w *worker) frames() []byte {
 		w.framesIn = make([]byte, framesRead)
 	}
 	return w.framesIn
+}
+
+// answers is the buffer that muxes read into.
+func (w *worker) answers() []byte {
+	if w.answersIn == nil {
+		w.answersIn = make([]byte, framesRead)
+	}
+	return w.answersIn
 }
 
 // freeExchange makes x ready for its next use. What it held goes back; its small buffers stay with it.

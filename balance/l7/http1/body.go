@@ -10,7 +10,8 @@ const (
 	// Verbatim keeps the chunks, for a receiver that speaks HTTP/1.1. Chunk
 	// extensions and trailers that must not pass are taken out.
 	Verbatim Mode = iota
-	// Decode leaves the payload alone: no sizes, no trailers.
+	// Decode leaves the payload alone: no sizes. The trailers that may pass are
+	// in Trailers.
 	Decode
 )
 
@@ -90,7 +91,16 @@ func (b *Body) Received() int64 { return b.received }
 // the body is done, kept its chunks, and has trailers that pass. Reset
 // invalidates it.
 func (b *Body) Tail() []byte {
-	if b.state != stateDone {
+	if b.state != stateDone || b.mode == Decode {
+		return nil
+	}
+	return b.held
+}
+
+// Trailers returns the trailer lines that may pass, each with its line end, of a
+// body in mode Decode that is done. Reset invalidates them.
+func (b *Body) Trailers() []byte {
+	if b.state != stateDone || b.mode != Decode {
 		return nil
 	}
 	return b.held
@@ -327,7 +337,7 @@ func (b *Body) judgeTrailer() rule {
 	if !ok || !isToken(name) {
 		return trailerField
 	}
-	if b.mode == Decode || !trailerPasses(name) || b.Drop != nil && b.Drop(name) {
+	if !trailerPasses(name) || b.Drop != nil && b.Drop(name) {
 		b.held = b.held[:b.from]
 		return none
 	}

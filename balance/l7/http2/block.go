@@ -181,7 +181,7 @@ func (c *Conn) onAnswerBlock(p []byte) *Event {
 		return ev
 	}
 	ev := c.event(KindResponse, s)
-	ev.Response, ev.End, ev.Sensitive = &h.resp, h.end, h.sensitive
+	ev.Response, ev.Data, ev.End, ev.Sensitive = &h.resp, h.text, h.end, h.sensitive
 	if !h.resp.Interim() {
 		s.answered = true
 		s.left = h.bodyLength()

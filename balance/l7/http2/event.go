@@ -14,7 +14,8 @@ const (
 	// KindRefused: a client has begun a request that is sound HTTP/2, but whose head is refused, by Refusal. It is to
 	// be answered with Refusal.Status, or reset. Its body, if any, is discarded.
 	KindRefused
-	// KindResponse: an endpoint has answered. Response.Interim tells whether a further answer follows.
+	// KindResponse: an endpoint has answered; Data is the head as HTTP/1.1 has it. Response.Interim tells whether a
+	// further answer follows.
 	KindResponse
 	// KindData: a part of a body has come, in Data. It may be empty when it ends the body.
 	KindData
@@ -51,7 +52,7 @@ type Event struct {
 
 	Request  *http1.Request  // KindRequest
 	Response *http1.Response // KindResponse
-	Data     []byte          // KindData: a part of what Receive was given
+	Data     []byte          // KindData: a part of what Receive was given; KindResponse, KindTrailers: lines
 
 	End       bool // the peer's side of the stream ends with this
 	Secure    bool // KindRequest: the scheme is https

@@ -21,6 +21,8 @@ var flowTable = []row{
 	{name: "who has ended is not told", lines: "settings 4=0 \n headers 1 GET \n respond 1 200 \n wait 1 \n send 1 end 0 \n window 1 9 \n writable", want: "request 1 GET / host=h chunked \n < headers 1 :status=200 \n window 0 \n took 0 \n < data 1 end 0 \n writable 0 false"},
 	{name: "an end needs no window", lines: "settings 4=0 \n headers 1 end GET \n respond 1 200 \n wait 1 \n send 1 0 \n send 1 end 0 \n wait 1",
 		want: "request 1 end GET / host=h none \n < headers 1 :status=200 \n window 0 \n took 0 \n took 0 \n < data 1 end 0 \n window 0"},
+	{name: "an end needs no window, and none that is overdrawn", lines: "headers 1 end GET \n respond 1 200 \n send 1 60000 \n settings 4=100 \n send 1 end 0",
+		want: "request 1 end GET / host=h none \n < headers 1 :status=200 \n took 60000 \n < data 1 16384 \n < data 1 16384 \n < data 1 16384 \n < data 1 10848 \n took 0 \n < data 1 end 0"},
 	{name: "who has asked for the window is told", lines: "settings 4=0 \n headers 1 end GET \n respond 1 200 \n wait 1 \n window 1 9 \n writable \n wait 1",
 		want: "request 1 end GET / host=h none \n < headers 1 :status=200 \n window 0 \n writable 1 true \n window 9"},
 	{name: "who has gone is not told", lines: "settings 4=0 \n headers 1 end GET \n headers 3 end GET \n respond 1 200 \n respond 3 200 \n wait 1 \n wait 3 \n rst 1 CANCEL \n settings 4=10 \n writable \n writable",

@@ -26,7 +26,7 @@ func (c *Conn) BeginData(id uint32, n int, flags Flags) (m int) {
 	if s == nil || s.sendEnd || c.err != nil || n == 0 && flags&End == 0 {
 		return 0
 	}
-	limit := c.window(s)
+	limit := max(0, c.window(s))
 	m = min(n, frameMax, limit)
 	if n > 0 && (m <= 0 || m < n && m < roomMin && c.room() < roomMin) {
 		c.wait(s)

@@ -30,8 +30,9 @@ type Config struct {
 	Remote string
 	// Program is the path of rclone; it is looked for in PATH when empty.
 	Program string
-	// Args stand between the program and the remote; "serve restic --stdio --b2-hard-delete" when nil, as
-	// restic calls it.
+	// Args stand between the program and the remote; when nil "serve restic --stdio --b2-hard-delete", as
+	// restic calls it, and "--cache-objects=false": what rclone keeps of a listing is the size of a file while it
+	// was still being written, and it then serves that, empty, to whoever reads it later.
 	Args []string
 	// Env is added to this process's environment.
 	Env []string
@@ -67,7 +68,7 @@ func New(c Config) (*Store, error) {
 		return nil, fmt.Errorf("rclone: %w (install rclone, or name its path)", err)
 	}
 	if c.Args == nil {
-		c.Args = []string{"serve", "restic", "--stdio", "--b2-hard-delete"}
+		c.Args = []string{"serve", "restic", "--stdio", "--b2-hard-delete", "--cache-objects=false"}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

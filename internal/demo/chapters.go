@@ -31,12 +31,12 @@ func Chapters() []Chapter {
 	}
 }
 
-// How long the phases of a chapter last: long enough for a 99th percentile to mean something (800 requests at the
+// How long the phases of a chapter last: long enough for a 99th percentile to mean something (500 requests at the
 // default rate), short enough for the whole story to stay below a minute.
 const (
-	beforeFault = 2 * time.Second
-	duringFault = 4 * time.Second
-	afterFault  = 2 * time.Second
+	beforeFault = 1250 * time.Millisecond
+	duringFault = 2500 * time.Millisecond
+	afterFault  = 1250 * time.Millisecond
 )
 
 // fault plays the usual course: calm, trouble, recovery, calm.

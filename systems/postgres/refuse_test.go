@@ -139,3 +139,18 @@ func TestASlotThatHoldsTooMuchIsGivenUpAndTheGapIsSaid(t *testing.T) {
 		t.Errorf("problems %v, reports %v", view.Problems(), s.reports)
 	}
 }
+
+func TestAStreamBeginsWhereItsSlotDoes(t *testing.T) {
+	b := newBench(t)
+	b.SQL(t, "select pg_create_physical_replication_slot('trivet_orders', true)")
+	b.SQL(t, "create table t (n int)")
+	b.save(Config{NoWAL: true})
+	b.SQL(t, "insert into t values (1)")
+	b.SQL(t, "select pg_switch_wal()")
+	b.SQL(t, "insert into t values (2)")
+	b.settle(b.stream(StreamConfig{}))
+	server, done := b.recover(Recovery{})
+	if got := server.sql(t, "select count(*) from t"); got != "2" {
+		t.Errorf("t has %s rows; %v", got, done)
+	}
+}

@@ -53,7 +53,7 @@ func (s *Streamer) session(ctx context.Context) error {
 	for i := first; i < len(legs); i++ {
 		from := legs[i].begin
 		if i == first {
-			from = max(from, x.segments.Begin(x.id.Position))
+			from = max(from, x.segments.Begin(x.kept(ctx)))
 		}
 		err := x.follow(ctx, view, legs[:i+1], from)
 		var end *replication.TimelineEnd
@@ -90,6 +90,15 @@ func (x *session) meet(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// kept is from where the server has its log for us: a base that was taken since the slot was made needs all of it.
+func (x *session) kept(ctx context.Context) wal.Position {
+	slot, err := x.conn.Slot(ctx, x.config.Slot)
+	if err != nil || slot.Position == 0 || slot.Timeline != x.id.Timeline {
+		return x.id.Position // a server before 15 cannot tell
+	}
+	return min(slot.Position, x.id.Position)
 }
 
 // lineage asks the server for its history.

@@ -121,9 +121,6 @@ func (b *bench) bringBack(r Recovery) Recovered {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	uid, gid := b.Owner()
-	_ = uid
-	_ = gid
 	b.give(filepath.Dir(r.Directory))
 	return done
 }

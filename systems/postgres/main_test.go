@@ -69,8 +69,9 @@ func childStream() {
 
 func childFetch() {
 	_, log := childLog()
-	if err := Fetch(context.Background(), log, wal.DefaultSegments, os.Args[1], os.Args[2]); err != nil {
-		fail(err)
+	err := Fetch(context.Background(), log, wal.DefaultSegments, os.Args[1], os.Args[2])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
-	os.Exit(0)
+	os.Exit(FetchExitCode(err))
 }

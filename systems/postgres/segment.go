@@ -92,6 +92,19 @@ func Fetch(ctx context.Context, log *stream.Log, size wal.Segments, name, path s
 	return nil
 }
 
+// FetchExitCode is what a restore_command must exit with after Fetch: 0, 1 for what the log does not have, and 200 for all
+// else. From 126 on PostgreSQL gives up; anything less it takes for the end of the log, and would open the database
+// without the rest of it.
+func FetchExitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, fs.ErrNotExist):
+		return 1
+	}
+	return 200
+}
+
 func fetch(ctx context.Context, log *stream.Log, size wal.Segments, name, path string) error {
 	view, err := log.View(ctx)
 	if err != nil {

@@ -40,7 +40,7 @@ type Server struct {
 	ended  chan struct{}
 }
 
-// ErrVersion: there is no engine of the version that the data directory needs.
+// ErrVersion means that there is no engine of the version that the data directory needs.
 var ErrVersion = errors.New("no PostgreSQL of this version is installed")
 
 // FindPrograms finds the folder with PostgreSQL's programs of a major version. The error is ErrVersion.

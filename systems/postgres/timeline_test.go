@@ -177,6 +177,26 @@ func TestAnotherServerOfTheSameTimelineIsNotMixedIn(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatTheLogDoesNotHaveIsTheEndForPostgres(t *testing.T) {
+	_, repo := newRepository(t)
+	log, err := stream.Open(repo, "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "RECOVERYXLOG")
+	for _, name := range []string{"000000010000000000000001", "00000002.history", "000000010000000000000001.partial"} {
+		if code := FetchExitCode(Fetch(t.Context(), log, wal.DefaultSegments, name, path)); code != 1 {
+			t.Errorf("%s: exit code %d, want 1", name, code)
+		}
+	}
+	if code := FetchExitCode(os.ErrPermission); code <= 125 {
+		t.Errorf("a log that cannot be read: exit code %d, want more than 125", code)
+	}
+	if code := FetchExitCode(nil); code != 0 {
+		t.Errorf("success: exit code %d", code)
+	}
+}
+
 func TestPostgresFetchesByRestoreCommand(t *testing.T) {
 	b := newBench(t)
 	s := b.stream(StreamConfig{})
@@ -185,6 +205,7 @@ func TestPostgresFetchesByRestoreCommand(t *testing.T) {
 	b.SQL(t, "insert into t select generate_series(1, 400000)") // more than a segment
 	b.SQL(t, "delete from t where n > 50")
 	b.settle(s)
+	s.stop() // what it still wrote, the server's user might not read
 	order, err := json.Marshal(childOrder{Dir: b.dir, Master: b.repo.Master()})
 	if err != nil {
 		t.Fatal(err)

@@ -56,8 +56,7 @@ type Backup struct {
 	over  bool // all of them
 
 	// Before 15 each archive has a COPY of its own.
-	count   int
-	copying bool
+	count int
 }
 
 // StartBackup begins a base backup. The checkpoint that comes first may take a while. ctx bounds the whole backup.

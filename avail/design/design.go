@@ -127,19 +127,36 @@ func (p *Part) check(places map[string]bool) error {
 // Down is the share of time in which a part of the service is down.
 func (d *Design) Down() avail.Down { return newModel(d).down(nothing) }
 
-// Outages is how often the service goes down and for how long on average: the sum over all that can fail of how often it
-// does, times the chance that it makes the difference then (Vesely, "A time-dependent methodology for fault tree
-// evaluation", 1970; it is Birnbaum's importance).
+// Outages is how often the service goes down and for how long: the sum over all that can fail of how often it does, times
+// the chance that it makes the difference then (Vesely, "A time-dependent methodology for fault tree evaluation", 1970; it
+// is Birnbaum's importance). The mean length follows from the downtime. How much lengths vary is estimated: what takes the
+// service down alone lasts as long as its repair, and the rest share what is left of the downtime in proportion to theirs.
 func (d *Design) Outages() avail.Outages {
 	m := newModel(d)
-	down, rate := m.down(nothing), 0.0
-	for _, e := range m.events {
-		rate += e.rate * float64(e.count) * m.birnbaum(e)
+	left := float64(m.down(nothing))
+	rates, alone, others := make([]float64, len(m.events)), 0.0, 0.0
+	for i, e := range m.events {
+		rates[i] = e.rate * float64(e.count) * m.birnbaum(e)
+		if m.alone(e) {
+			alone += rates[i] * e.lasts()
+		} else {
+			others += rates[i] * e.lasts()
+		}
 	}
-	if rate == 0 {
-		return avail.Outages{}
+	whole, rest := min(1, left/max(alone, 1e-300)), max(0, left-alone)/max(others, 1e-300)
+	var all []avail.Outages
+	for i, e := range m.events {
+		lasts := e.lasts() * rest
+		if m.alone(e) {
+			lasts = e.lasts() * whole
+		}
+		all = append(all, avail.Outages{Rate: avail.PerSecond(rates[i]), Mean: avail.Seconds(lasts)})
 	}
-	return avail.Outages{Rate: avail.PerSecond(rate), Mean: avail.Seconds(float64(down) / rate)}
+	o := avail.InSeries(all...)
+	if o.Rate > 0 { // to the last digit, and not by a sum of estimates
+		o.Mean = avail.Seconds(left / float64(o.Rate))
+	}
+	return o
 }
 
 // PartDown is the share of time in which one part alone is down.
@@ -205,7 +222,7 @@ func (d *Design) Importances() []Importance {
 	all, whole := []Importance{}, m.down(nothing)
 	for _, e := range m.events {
 		i := Importance{Kind: e.kind, Name: e.name, Count: e.count, Birnbaum: m.birnbaum(e)}
-		i.Single = m.down(override{event: e, one: 1}) > 1-1e-12
+		i.Single = m.alone(e)
 		i.Costs = max(0, whole-m.down(override{event: e, all: true}))
 		if i.Costs > 0 || i.Single && e.rate > 0 {
 			all = append(all, i)

@@ -265,6 +265,17 @@ func (o override) down(e *event) float64 {
 	return o.one
 }
 
+// alone reports whether one thing takes the service down, whatever else is up.
+func (m *model) alone(e *event) bool { return m.down(override{event: e, one: 1}) > 1-1e-12 }
+
+// lasts is how long it is down on average when it is.
+func (e *event) lasts() float64 {
+	if e.rate == 0 {
+		return 0
+	}
+	return e.down / e.rate
+}
+
 // birnbaum is the chance that one thing makes the difference.
 func (m *model) birnbaum(e *event) float64 {
 	return float64(m.down(override{event: e, one: 1}) - m.down(override{event: e, one: 0}))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/config/lint"
+	"github.com/trivet-ha/trivet/internal/plan"
 )
 
 // defaultFiles is where the configuration is looked for when none is named.
@@ -26,7 +27,8 @@ func (e *env) checkCommand() *cobra.Command {
 input) and shows everything that is wrong with it. If nothing is, it looks for what would cost
 availability: single points of failure, waits without an end, probes that see nothing; each with
 why it matters and what to write; certificates that end soon, keys that others can read, and backups on
-the disk of what they save. It connects to nothing.
+the disk of what they save. At the end stand the single points of failure, by the downtime a year that
+each can be expected to cost (see trivet plan). It connects to nothing.
 
 Exit status: 0 when nothing grave was found, 1 when something was that is marked "error"
 (with --strict also "warning"), 2 when the file is not valid.`,
@@ -45,7 +47,7 @@ Exit status: 0 when nothing grave was found, 1 when something was that is marked
 			if err != nil {
 				return fileProblem(err)
 			}
-			return e.showFindings(file, slices.Concat(lint.Check(file), lint.Certificates(file, time.Now()), lint.Disks(file)), strict)
+			return e.showFindings(file, slices.Concat(lint.Check(file), lint.Certificates(file, time.Now()), lint.Disks(file), plan.Findings(file)), strict)
 		},
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "fail on warnings too")

@@ -17,7 +17,7 @@ func writePlan(w io.Writer, p painter, l *plan.Plan) {
 		shade = red
 	}
 	fmt.Fprintf(w, "%s\n\n", p.paint(shade, l.Verdict()))
-	fmt.Fprintf(w, "  availability   %s, nine windows in ten %s to %s\n", p.paint(bold, plan.Percent(l.Availability)), plan.Percent(l.Low), plan.Percent(l.High))
+	fmt.Fprintf(w, "  availability   %s, 19 windows in 20 %s to %s\n", p.paint(bold, plan.Percent(l.Availability)), plan.Percent(l.Low), plan.Percent(l.High))
 	fmt.Fprintf(w, "  downtime       %s a year: %.3g outages of %s\n", l.DownPerYear.Time(), l.OutagesPerYear, l.OutageMean.Time())
 	if l.Objective.Availability > 0 {
 		fmt.Fprintf(w, "  promise kept   in %s of windows\n", plan.Share(l.Kept))
@@ -119,7 +119,7 @@ func writeLoading(w io.Writer, p painter, l *plan.Loading, name string) {
 
 func writeByHand(w io.Writer, p painter, h *plan.ByHand) {
 	fmt.Fprintf(w, "%s\n\n", p.paint(bold, h.Verdict()))
-	fmt.Fprintf(w, "  a year         %s to %s of downtime, nine years in ten\n", h.Low.Time(), h.High.Time())
+	fmt.Fprintf(w, "  a year         %s to %s of downtime, 19 years in 20\n", h.Low.Time(), h.High.Time())
 	fmt.Fprintf(w, "  first outage   after %s on average, from all well\n", h.MTTF.Text())
 	fmt.Fprintf(w, "  nines          %.4g\n", h.Nines)
 	fmt.Fprintf(w, "  one server     %s; R = MTTR/MTBF = %.4g are its odds of being down\n", plan.Percent(h.One), h.Ratio)

@@ -15,6 +15,8 @@ import (
 const (
 	trivet      = "trivet itself"
 	thisMachine = "this machine"
+
+	thisMachineText = "this machine, on which Trivet runs"
 )
 
 // Measured is what is known of pools from running them.

@@ -24,7 +24,7 @@ type ByHand struct {
 	OutageMean     Minutes `json:"outage_mean_minutes"`
 	// MTTF is from all servers well to the first outage.
 	MTTF Seconds `json:"mean_time_to_outage_seconds"`
-	// Low and High are what a year's downtime lies between, nine times of ten.
+	// Low and High are what a year's downtime lies between, 19 times in 20.
 	Low  Minutes `json:"down_minutes_low"`
 	High Minutes `json:"down_minutes_high"`
 	// Ratio is R = MTTR/MTBF of one server, and One its availability.

@@ -62,7 +62,7 @@ func (p *Plan) Page() *page.Page {
 			{Name: "expected availability", Value: Percent(p.Availability), Tone: tone},
 			{Name: "downtime in a year", Value: p.DownPerYear.Time(), Note: fmt.Sprintf("%.3g outages of %s", p.OutagesPerYear, p.OutageMean.Time())},
 			{Name: "chance to keep the promise", Value: Share(p.Kept), Note: "in one window of " + duration(p.Objective.Window)},
-			{Name: "nine windows in ten", Value: Percent(p.Low), Note: "to " + Percent(p.High)},
+			{Name: "19 windows in 20", Value: Percent(p.Low), Note: "to " + Percent(p.High)},
 		},
 		Sections: p.sections(), Foot: foot,
 	}
@@ -277,7 +277,7 @@ func (h *ByHand) Page() *page.Page {
 		Title: fmt.Sprintf("%d servers of which %d must work", h.Servers, h.Needed), Lead: h.Verdict(),
 		Facts: []page.Fact{
 			{Name: "availability", Value: Percent(h.Availability), Note: fmt.Sprintf("%.3g nines", h.Nines)},
-			{Name: "downtime in a year", Value: h.DownPerYear.Time(), Note: fmt.Sprintf("nine years in ten: %s to %s", h.Low.Time(), h.High.Time())},
+			{Name: "downtime in a year", Value: h.DownPerYear.Time(), Note: fmt.Sprintf("19 years in 20: %s to %s", h.Low.Time(), h.High.Time())},
 			{Name: "to the first outage", Value: h.MTTF.Text(), Note: "on average, from all well"},
 			{Name: "one server alone", Value: Percent(h.One), Note: fmt.Sprintf("R = MTTR/MTBF = %.4g are its odds of being down", h.Ratio)},
 		},

@@ -17,8 +17,8 @@ import (
 	"github.com/trivet-ha/trivet/config"
 )
 
-// Confidence is that of all intervals: nine of ten hold.
-const Confidence = 0.9
+// Confidence is that of all intervals: 19 of 20 hold.
+const Confidence = 0.95
 
 // Plan is what a file can be expected to give.
 type Plan struct {
@@ -32,7 +32,7 @@ type Plan struct {
 	// OutagesPerYear is how often it goes down, and OutageMean for how long.
 	OutagesPerYear float64 `json:"outages_per_year"`
 	OutageMean     Minutes `json:"outage_mean_minutes"`
-	// Interval is what a window's availability lies in, nine times of ten, by chance alone.
+	// Interval is what a window's availability lies in, 19 times in 20, by chance alone.
 	Low  float64 `json:"availability_low"`
 	High float64 `json:"availability_high"`
 	// Met tells whether the expected downtime keeps the promise; Kept is the chance that a window does.
@@ -193,7 +193,7 @@ func (p *Plan) describe(i *design.Importance) string {
 	switch i.Kind {
 	case design.Machine:
 		if i.Name == thisMachine {
-			return "this machine, on which Trivet runs"
+			return thisMachineText
 		}
 		return "machine " + i.Name
 	case design.Zone:

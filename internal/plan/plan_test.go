@@ -58,7 +58,7 @@ func TestAFileIsItsMachines(t *testing.T) {
 		t.Errorf("the cheapest change is %+v", p.Cheapest)
 	}
 	if !(p.Low < p.Availability && p.High >= p.Availability) || !(p.Kept > 0 && p.Kept < 1) {
-		t.Errorf("nine windows in ten: %g to %g; kept in %g", p.Low, p.High, p.Kept)
+		t.Errorf("19 windows in 20: %g to %g; kept in %g", p.Low, p.High, p.Kept)
 	}
 }
 
@@ -256,5 +256,26 @@ func TestTextsOfFigures(t *testing.T) {
 	w := WhatIf{DownPerYear: 120}
 	if w.Change(60) != "+1m" || w.Change(180) != "−1m" || w.Change(120) != "none" {
 		t.Errorf("changes %q %q %q", w.Change(60), w.Change(180), w.Change(120))
+	}
+}
+
+func TestSinglePointsOfFailureAreRanked(t *testing.T) {
+	found := Findings(parse(t, `
+listeners: {web: {address: ":80", routes: [{match: {path_prefix: /api}, pool: api}, {pool: site}]}}
+pools:
+  site: {endpoints: [10.0.0.1:80], health: {probe: {http: /healthz}}}
+  api: {endpoints: [10.0.0.2:80, 10.0.0.3:80], health: {probe: {http: /healthz}}}
+`))
+	if len(found) != 2 {
+		t.Fatalf("%+v", found)
+	}
+	if f := found[0]; f.Path != "pools.site.endpoints" || f.Line == 0 || !strings.Contains(f.What, "the one server of site: 6h") || !strings.Contains(f.Why, "no. 1") {
+		t.Errorf("the first is %+v", f)
+	}
+	if f := found[1]; !strings.Contains(f.What, "the machines that Trivet runs on: 4h") || f.Line != 0 {
+		t.Errorf("the second is %+v", f)
+	}
+	if found := Findings(parse(t, "")); found != nil {
+		t.Errorf("of nothing: %+v", found)
 	}
 }

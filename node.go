@@ -46,6 +46,7 @@ type Node struct {
 	inherit  *Inheritance
 	parts    group // what a reload starts and stops
 	history  *history
+	meter    *meter
 	ejected  atomic.Uint64
 
 	processes group // of pools; runs once this process serves
@@ -93,6 +94,7 @@ func New(cfg Config) (*Node, error) {
 	if n.history, err = newHistory(&cfg); err != nil {
 		return nil, err
 	}
+	n.meter = newMeter(n)
 	n.edge, err = edge.New(edge.Config{
 		Loops: cfg.File.Loops, Origin: n.origin, Log: cfg.Log, Inherited: cfg.Inherit.sockets(),
 	})
@@ -195,6 +197,7 @@ func (n *Node) Run(ctx context.Context) error {
 	start("pressure", n.watchPressure)
 	start("watch", n.watch)
 	start("zones", n.watchZones)
+	start("measure", n.meter.run)
 	if n.inherit != nil {
 		n.inherit.ready()
 	}

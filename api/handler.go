@@ -29,6 +29,7 @@ func NewHandler(n Node, metrics http.Handler) http.Handler {
 	mux.Handle("POST /v1/explain/request", answer(h.explainRequest))
 	mux.Handle("GET /v1/events", h.events(answer(h.listEvents)))
 	mux.Handle("GET /v1/incidents", answer(h.listIncidents))
+	mux.Handle("GET /v1/report", answer(h.report))
 	mux.Handle("GET /v1/processes", answer(h.processes))
 	mux.Handle("GET /v1/processes/{pool}", answer(h.processes))
 	mux.Handle("POST /v1/processes/{pool}", answer(h.changeProcesses))

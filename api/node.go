@@ -16,6 +16,7 @@ type Node interface {
 	Historian
 	Supervisor
 	Backupper
+	Reporter
 }
 
 // Viewer tells what is.

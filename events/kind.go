@@ -77,6 +77,10 @@ const (
 	RepositoryRobbed       Kind = "repository.robbed" // snapshots are gone that Trivet did not remove
 	RepositoryRemoved      Kind = "repository.removed"
 
+	BudgetBurning     Kind = "budget.burning" // requests fail faster than the objectives allow: within days
+	BudgetBurningFast Kind = "budget.burning_fast"
+	BudgetEased       Kind = "budget.eased"
+
 	EventsLost Kind = "events.lost" // there were too many at once
 	HookFailed Kind = "hook.failed"
 )
@@ -170,6 +174,12 @@ func (k Kind) meaning() meaning {
 		return meaning{closes: []fault{"verify", "damage"}}
 	case BackupShrunk, BackupGrown, BackupRewritten, RepositoryRobbed:
 		return meaning{level: Warn}
+	case BudgetBurning:
+		return meaning{level: Warn, opens: "budget"}
+	case BudgetBurningFast:
+		return meaning{level: Error, opens: "budget"}
+	case BudgetEased:
+		return meaning{closes: []fault{"budget"}}
 	case EndpointUnfit, UpgradeFailed, ProcessRollFailed, EventsLost, HookFailed:
 		return meaning{level: Warn}
 	}
@@ -194,7 +204,7 @@ func Kinds() []Kind {
 		ProcessLate, ProcessGaveUp, ProcessStopped, ProcessAdopted, ProcessRolling, ProcessRolled, ProcessRollFailed,
 		BackupStarted, BackupFinished, BackupIncomplete, BackupFailed, BackupOverdue, BackupInterrupted, BackupRemoved, BackupShrunk, BackupGrown,
 		BackupRewritten, BackupScrambled, BackupEmpty, RepositoryPruned, RepositoryPruneFailed, RepositoryVerified, RepositoryVerifyFailed,
-		RepositoryDamaged, RepositoryRobbed, RepositoryRemoved, EventsLost, HookFailed,
+		RepositoryDamaged, RepositoryRobbed, RepositoryRemoved, BudgetBurning, BudgetBurningFast, BudgetEased, EventsLost, HookFailed,
 	}
 	slices.Sort(kinds)
 	return kinds

@@ -47,6 +47,7 @@ func (e *env) commands() []*cobra.Command {
 		e.runCommand(),
 		e.checkCommand(),
 		e.planCommand(),
+		e.reportCommand(),
 		e.statusCommand(),
 		e.poolCommand(),
 		e.processCommand(),

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/trivet-ha/trivet/avail/report"
 	"github.com/trivet-ha/trivet/internal/demo/load"
 	"github.com/trivet-ha/trivet/internal/demo/process"
 )
@@ -37,6 +38,8 @@ type Balancer interface {
 	Ready(ctx context.Context, endpoint string) error
 	// Reload reads the configuration file again. The error says why a file was refused.
 	Reload(context.Context) error
+	// Report says what was promised, predicted and measured.
+	Report(context.Context) (report.Report, error)
 }
 
 // A Stage is where chapters play: the shops, Trivet, the customers, and the means to trouble them.
@@ -279,6 +282,7 @@ func configuration(front, socket string, shops []*shopProcess) string {
 	}
 	return fmt.Sprintf(`# The demo's configuration. All that is not written here is Trivet's default.
 admin: {socket: %s}
+objectives: {availability: 99.9%%, recovery_time: 30s}
 
 listeners:
   web:

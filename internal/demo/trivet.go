@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/api"
+	"github.com/trivet-ha/trivet/avail/report"
 	"github.com/trivet-ha/trivet/internal/demo/process"
 )
 
@@ -79,6 +80,11 @@ func (p *trivetProcess) wish(ctx context.Context, endpoint string, wish api.Admi
 }
 
 func (p *trivetProcess) Reload(ctx context.Context) error { return p.explain(p.client.Reload(ctx)) }
+
+func (p *trivetProcess) Report(ctx context.Context) (report.Report, error) {
+	r, err := p.client.Report(ctx, "")
+	return r, p.explain(err)
+}
 
 // explain adds what Trivet said last when it has ended unasked.
 func (p *trivetProcess) explain(err error) error {

@@ -159,8 +159,6 @@ func TestSimpleFormulas(t *testing.T) {
 	}
 }
 
-const minutesAYear = 525_960
-
 func minutes(d Down) float64 { return float64(d.PerYear() / Minute) }
 
 func TestAvailabilityByHand(t *testing.T) {

@@ -246,8 +246,8 @@ type Row struct {
 	Utilisation  float64       `json:"utilisation,omitempty"` // of its slots, if those are known
 	Knee         *Knee         `json:"knee,omitempty"`
 
-	EndpointUp   avail.Seconds `json:"-"`
-	EndpointDown avail.Seconds `json:"-"`
+	EndpointUp   avail.Seconds `json:"endpoint_up_seconds"` // all endpoints together
+	EndpointDown avail.Seconds `json:"endpoint_down_seconds"`
 }
 
 // Seconds is a time; in JSON a number, or null for one without end or unknown.

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/trivet-ha/trivet/avail"
 )
 
@@ -195,6 +197,20 @@ func TestRulesAreThoseOfTheBook(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("the rules lack %q:\n%s", want, text)
 		}
+	}
+	var parsed struct {
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Record, Alert, Expr, For string
+				Labels, Annotations      map[string]string
+			}
+		}
+	}
+	d := yaml.NewDecoder(strings.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(&parsed); err != nil || len(parsed.Groups) != 1 || len(parsed.Groups[0].Rules) != 12 {
+		t.Errorf("the rules are no rules: %v, %+v", err, parsed)
 	}
 	if n := strings.Count(text, "- record:"); n != 7 {
 		t.Errorf("%d windows are recorded, want 7: 6h is in two alerts", n)

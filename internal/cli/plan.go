@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/avail"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/internal/page"
@@ -16,7 +18,8 @@ import (
 )
 
 func (e *env) planCommand() *cobra.Command {
-	html := ""
+	var t target
+	html, measured := "", false
 	cmd := &cobra.Command{
 		Use:   "plan [FILE]",
 		Short: "Say what availability a design gives, what costs most of it, and what would be cheaper or better",
@@ -24,7 +27,8 @@ func (e *env) planCommand() *cobra.Command {
 standard input) can give: the availability to be expected, which part costs most of it, what would
 be if a zone were lost or there were one more server, and, if it breaks what objectives promise, the
 cheapest change that keeps them. How often things fail is set under objectives.assume; the defaults
-are shown with the result. It connects to nothing.
+are shown with the result. With --measured they give way to what the running Trivet has measured, where
+it has seen five faults of a pool or more; otherwise it connects to nothing.
 
 Exit status: 0, or 1 when the promised availability can not be kept.`,
 		Example: "  trivet plan\n  trivet plan shop.yaml --html plan.html\n  trivet plan capacity --arrival-rate 200/s --service-time 50ms --wait 100ms --probability 0.99\n  trivet plan availability --mtbf 1000h --mttr 4h --servers 2 --needed 1 --coverage 0.99",
@@ -34,7 +38,7 @@ Exit status: 0, or 1 when the promised availability can not be kept.`,
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := e.loadFile(args)
 			if problems, invalid := config.IsInvalid(err); invalid {
 				return e.showInvalid(problems)
@@ -42,7 +46,13 @@ Exit status: 0, or 1 when the promised availability can not be kept.`,
 			if err != nil {
 				return fileProblem(err)
 			}
-			p, err := plan.New(file, nil)
+			var known *plan.Measured
+			if measured {
+				if known, err = t.measured(cmd.Context()); err != nil {
+					return err
+				}
+			}
+			p, err := plan.New(file, known)
 			if err != nil {
 				return fail(err, "write a route to a pool")
 			}
@@ -56,8 +66,29 @@ Exit status: 0, or 1 when the promised availability can not be kept.`,
 		},
 	}
 	htmlFlag(cmd, &html)
+	cmd.Flags().BoolVar(&measured, "measured", false, "use what the running Trivet has measured")
+	t.flags(cmd)
 	cmd.AddCommand(e.planCapacityCommand(), e.planAvailabilityCommand())
 	return cmd
+}
+
+// measured asks the running Trivet for the figures that a plan needs.
+func (t *target) measured(ctx context.Context) (*plan.Measured, error) {
+	var m *plan.Measured
+	err := t.ask(ctx, func(ctx context.Context, c *api.Client) error {
+		r, err := c.Report(ctx, "")
+		if err != nil {
+			return err
+		}
+		m = &plan.Measured{Over: plan.Duration(r.Counted), Pools: map[string]plan.MeasuredPool{}}
+		for _, p := range r.Pools {
+			m.Pools[p.Name] = plan.MeasuredPool{
+				Failures: p.Faults, Up: p.EndpointUp, Down: p.EndpointDown, Covered: p.Covered, Rate: avail.PerSecond(p.Rate), Service: p.Service,
+			}
+		}
+		return nil
+	})
+	return m, err
 }
 
 func htmlFlag(cmd *cobra.Command, file *string) {

@@ -103,6 +103,14 @@ func between(l *report.Line) string {
 	return figure(l, l.Low) + " to " + figure(l, l.High)
 }
 
+// howMany writes a number, or nothing for none.
+func howMany(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return count(n)
+}
+
 func used(l *report.Line) string {
 	switch {
 	case l.Used == nil:
@@ -171,7 +179,7 @@ func writeReportRows(w io.Writer, p painter, what string, rows []report.Row) {
 	if what == "ROUTE" {
 		t.heading(what, ">REQUESTS", ">FAILED", ">ANSWERED", ">P99")
 	} else {
-		t.heading(what, ">REQUESTS", ">FAILED", ">ANSWERED", ">THERE", ">ENDPOINTS UP", ">FAULTS", ">UNNOTICED", ">MTBF", ">MTTR", ">DETECTED AFTER", "KNEE")
+		t.heading(what, ">REQUESTS", ">FAILED", ">ANSWERED", ">THERE", ">ENDPOINTS UP", ">FAULTS", ">UNNOTICED", ">MTBF", ">MTTR", ">DETECTED AFTER", "LOAD")
 	}
 	for i := range rows {
 		r := &rows[i]
@@ -185,7 +193,7 @@ func writeReportRows(w io.Writer, p painter, what string, rows []report.Row) {
 			continue
 		}
 		t.row(append(cells, right(plan.Percent(r.There)), right(plan.Percent(r.Endpoints)), number(r.Faults), number(r.Covered), right(timeOf(r.MTBF)), right(timeOf(r.MTTR)),
-			right(timeOf(r.ToDetect)), text(kneeOf(r.Knee)))...)
+			right(timeOf(r.ToDetect)), text(loadOf(r)))...)
 	}
 	t.write(w, p)
 }
@@ -197,11 +205,16 @@ func timeOf(s report.Seconds) string {
 	return plan.Duration(avail.Seconds(s))
 }
 
-func kneeOf(k *report.Knee) string {
-	if k == nil {
-		return ""
+// loadOf is what a pool carries: requests a second, how busy that makes it if that is known, and where its knee is.
+func loadOf(r *report.Row) string {
+	text := fmt.Sprintf("%.3g/s", r.Rate)
+	if r.Utilisation > 0 {
+		text += ", " + plan.Share(r.Utilisation) + " busy"
 	}
-	return fmt.Sprintf("%.4g/s at %s", k.Rate, plan.Duration(k.Latency))
+	if r.Knee != nil {
+		text += fmt.Sprintf(", knee at %.4g/s and %s", r.Knee.Rate, plan.Duration(r.Knee.Latency))
+	}
+	return text
 }
 
 // faultsShown is how many of the last faults are listed.
@@ -238,7 +251,7 @@ func reportPage(r *report.Report) *page.Page {
 	lines := &page.Table{Heads: []string{"", "Promised", "Predicted", "Measured", "Sure to 95 %", "Of", "Used"}, Right: []bool{false, true, true, true, false, true, true}}
 	for i := range r.Lines {
 		l := &r.Lines[i]
-		row := page.Cells(l.Name, figure(l, l.Promised), figure(l, l.Predicted), figure(l, l.Measured), between(l), strconv.Itoa(l.Of), used(l))
+		row := page.Cells(l.Name, figure(l, l.Promised), figure(l, l.Predicted), figure(l, l.Measured), between(l), howMany(l.Of), used(l))
 		if l.Used != nil {
 			row[3].Tone = map[bool]page.Tone{true: page.Good, false: page.Bad}[l.Kept()]
 		}

@@ -40,7 +40,7 @@
         scales: { x: { time: c.time }, y: { distr: c.log ? 3 : 1 } },
         axes: [
           { ...axis, label: c.xname, ...(whole && !c.time ? { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1e4, 1e5, 1e6] } : {}), ...(c.time ? {} : { values: (u, all) => all.map(v => short(v)) }) },
-          { ...axis, label: c.yname, size: 64, ...(c.log ? { splits: decades } : {}), values: (u, all) => all.map(v => v == null ? "" : short(v)) },
+          { ...axis, label: c.yname, size: 64, ...(c.log ? { splits: decades, filter: (u, all) => all } : {}), values: (u, all) => all.map(v => v == null ? "" : short(v)) },
         ],
         series: [
           { label: c.xname || "x" },
@@ -50,7 +50,7 @@
             paths: c.steps ? uPlot.paths.stepped({ align: 1 }) : undefined,
           })),
         ],
-        legend: { live: false },
+        legend: { live: false }, fmtDate: tpl => uPlot.fmtDate(tpl.replace("{h}:{mm}{aa}", "{HH}:{mm}").replace("{M}/{D}/{YY}", "{YYYY}-{MM}-{DD}").replace("{M}/{D}", "{MM}-{DD}").replace("{h}{aa}", "{HH}:00")),
         hooks: { draw: [marks] },
       }, [c.x, ...c.lines.map(l => l.y)], div));
     }

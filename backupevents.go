@@ -15,6 +15,10 @@ func (b *Backups) tell(e backup.Event) {
 	publish := func(k events.Kind, evidence, action string) {
 		b.publish(events.Event{Kind: k, Where: where, Evidence: shorten(evidence), Action: action, Took: tookOf(&e)})
 	}
+	if kind == "drill" {
+		tellDrill(&e, publish)
+		return
+	}
 	if kind != "backup" {
 		tellUpkeep(kind, &e, publish)
 		return

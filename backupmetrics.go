@@ -33,6 +33,9 @@ var (
 func (c collector) collectBackups(count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
 	b, now := c.n.backups, time.Now()
 	for _, one := range b.list() {
+		if one.Kind == "drill" {
+			continue // see collectDatabases
+		}
 		runs := b.runs(one.Job)
 		labels, success, age, length := []string{one.Name, one.Repository}, metricBackupSuccess, metricBackupAge, metricBackupDuration
 		total, middle := metricBackupRuns, "partial"

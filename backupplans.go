@@ -20,13 +20,15 @@ type backupPlans struct {
 	file   *config.Config
 	vaults map[config.Name]*vault
 	jobs   []backup.Job
+
+	databases map[config.Name]*database
 }
 
 // plan makes the jobs of a file. It connects to no repository.
 func (b *Backups) plan(file *config.Config) (*backupPlans, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := &backupPlans{file: file, vaults: map[config.Name]*vault{}}
+	p := &backupPlans{file: file, vaults: map[config.Name]*vault{}, databases: map[config.Name]*database{}}
 	for i := range file.Repositories {
 		r := &file.Repositories[i]
 		p.vaults[r.Name] = newVault(r, b.vaults[r.Name], b.log)
@@ -34,6 +36,16 @@ func (b *Backups) plan(file *config.Config) (*backupPlans, error) {
 	for i := range file.Backups {
 		if err := b.planBackup(p, &file.Backups[i]); err != nil {
 			return nil, fmt.Errorf("backup %s: %w", file.Backups[i].Name, err)
+		}
+	}
+	for i := range file.Databases {
+		if err := b.planDatabase(p, &file.Databases[i]); err != nil {
+			return nil, fmt.Errorf("database %s: %w", file.Databases[i].Name, err)
+		}
+	}
+	for i := range file.Drills {
+		if err := b.planDrill(p, &file.Drills[i]); err != nil {
+			return nil, fmt.Errorf("drill %s: %w", file.Drills[i].Name, err)
 		}
 	}
 	for i := range file.Repositories {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/backup"
+	"github.com/trivet-ha/trivet/backup/drill"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/events"
 	"github.com/trivet-ha/trivet/events/journal"
@@ -29,6 +30,13 @@ type Backups struct {
 	vaults map[config.Name]*vault
 	file   *config.Config
 	counts map[string]*runCount // by job
+
+	databases    map[config.Name]*database
+	streams      context.Context // databases are streamed until it ends; nil if they are not
+	drills       map[string]*drillCount
+	drillHistory *drill.History // nil if nothing is kept
+
+	streaming sync.Mutex // one change of the streams at a time
 }
 
 // runCount is what runs of a job came to since the process began.
@@ -40,6 +48,7 @@ type runCount struct {
 func newBackups(cfg *Config, memory backup.Memory, publish func(events.Event)) *Backups {
 	b := &Backups{
 		log: cfg.Log, version: cfg.Version, publish: publish, vaults: map[config.Name]*vault{}, file: &config.Config{}, counts: map[string]*runCount{},
+		databases: map[config.Name]*database{}, drills: map[string]*drillCount{},
 	}
 	b.keeper = backup.NewKeeper(backup.KeeperConfig{Memory: memory, Tell: b.tell, Log: cfg.Log})
 	return b
@@ -59,6 +68,7 @@ func OpenBackups(cfg Config) (*Backups, error) {
 		return nil, err
 	}
 	b := newBackups(&cfg, h.memory(), func(events.Event) {})
+	b.drillHistory = h.drills()
 	b.journal = h.journal
 	plans, err := b.plan(cfg.File)
 	if err != nil {
@@ -102,6 +112,7 @@ func (n *Node) runBackups(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	})
+	wg.Go(func() { n.backups.streamDatabases(ctx) })
 	_ = n.backups.Run(ctx) // the error is that of ctx
 	return nil
 }
@@ -111,6 +122,7 @@ func (b *Backups) adopt(p *backupPlans) {
 	b.mu.Lock()
 	b.vaults, b.file = p.vaults, p.file
 	b.mu.Unlock()
+	b.changeDatabases(p.databases)
 	if err := b.keeper.Change(p.jobs); err != nil {
 		b.log.Error("backups not changed", "error", err) // plan has looked, so this cannot be
 	}
@@ -119,7 +131,7 @@ func (b *Backups) adopt(p *backupPlans) {
 // withdrawBackups ends the incidents of backups and repositories that the file does not name any more.
 func (n *Node) withdrawBackups() {
 	for _, i := range n.history.stream.Incidents() {
-		if i.State == events.Open && (i.Backup != "" || i.Repository != "") && !n.backups.knows(i.Where) {
+		if i.State == events.Open && (i.Backup != "" || i.Repository != "" || i.Drill != "") && !n.backups.knows(i.Where) {
 			n.history.publish(events.Event{Kind: goneKind(i.Where), Where: i.Where, Evidence: "the file does not name it any more"})
 		}
 	}
@@ -129,6 +141,12 @@ func (n *Node) withdrawBackups() {
 func (b *Backups) knows(w events.Where) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if w.Drill != "" {
+		return b.file.Drill(config.Name(w.Drill)) != nil
+	}
+	if d := b.file.Database(config.Name(w.Backup)); d != nil {
+		return string(d.Repository) == w.Repository
+	}
 	if w.Backup == "" {
 		r := b.file.Repository(config.Name(w.Repository))
 		return r != nil && (r.Prune != nil || r.Verify != nil)
@@ -160,6 +178,12 @@ func (b *Backups) unknown(name string) error {
 	var names []string
 	for i := range b.file.Backups {
 		names = append(names, string(b.file.Backups[i].Name))
+	}
+	for i := range b.file.Databases {
+		names = append(names, string(b.file.Databases[i].Name))
+	}
+	for i := range b.file.Drills {
+		names = append(names, drillJob(b.file.Drills[i].Name))
 	}
 	if len(names) > 0 {
 		hint = "there are " + strings.Join(names, ", ")
@@ -240,8 +264,12 @@ func (b *Backups) list() []api.Backup {
 // describeJob is a job as the control API tells it.
 func describeJob(s *backup.JobStatus) api.Backup {
 	kind, w := whereOf(s.Name)
+	name := w.Backup
+	if kind == "drill" {
+		name = s.Name
+	}
 	one := api.Backup{
-		Job: s.Name, Kind: kind, Name: w.Backup, Repository: w.Repository, Schedule: s.When, State: string(s.State), Run: s.Run, Done: s.Done,
+		Job: s.Name, Kind: kind, Name: name, Repository: w.Repository, Schedule: s.When, State: string(s.State), Run: s.Run, Done: s.Done,
 		Began: s.Began, Ended: s.Ended, Succeeded: s.Succeeded, Next: s.Next, Error: s.Error, Failures: s.Failures, Overdue: s.Overdue,
 		Outcome: api.BackupOutcome{
 			Text: s.Outcome.Text, Partial: s.Outcome.Partial, Snapshot: s.Outcome.Snapshot, Files: s.Outcome.Files, Bytes: s.Outcome.Bytes,
@@ -259,8 +287,11 @@ func describeJob(s *backup.JobStatus) api.Backup {
 	return one
 }
 
-// whereOf reads the name of a job: NAME@REPOSITORY, prune:REPOSITORY or verify:REPOSITORY.
+// whereOf reads the name of a job: NAME@REPOSITORY, drill:NAME, prune:REPOSITORY or verify:REPOSITORY.
 func whereOf(job string) (kind string, w events.Where) {
+	if name, ok := drillOf(job); ok {
+		return "drill", events.Where{Drill: name}
+	}
 	if kind, repository, upkeep := strings.Cut(job, ":"); upkeep {
 		return kind, events.Where{Repository: repository}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/backup"
+	"github.com/trivet-ha/trivet/backup/drill"
 	"github.com/trivet-ha/trivet/backup/records"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/events"
@@ -82,6 +83,19 @@ func (h *history) memory() backup.Memory {
 		return nil
 	}
 	return m
+}
+
+// drills is what keeps the results of drills; nil is nothing.
+func (h *history) drills() *drill.History {
+	if h.journal == nil {
+		return nil
+	}
+	d, err := drill.OpenHistory(context.Background(), h.journal.Database())
+	if err != nil {
+		h.log.Error("results of drills are not kept over a restart", "error", err)
+		return nil
+	}
+	return d
 }
 
 func retentionOf(s *config.State) journal.Retention {

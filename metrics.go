@@ -126,6 +126,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	c.collectByAddress(count, gauge)
 	c.collectBackups(count, gauge)
+	c.collectDatabases(count, gauge)
 	for _, p := range n.poolList() {
 		c.collectPool(p, ch, count, gauge)
 		c.collectProcesses(p, count, gauge)

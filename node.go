@@ -105,6 +105,7 @@ func New(cfg Config) (*Node, error) {
 	n.sessions = l4.NewServer(n.edge)
 	n.names = newNames(n, &cfg)
 	n.backups = newBackups(&cfg, n.history.memory(), n.history.publish)
+	n.backups.drillHistory = n.history.drills()
 	if err := n.Reload(cfg.File); err != nil {
 		return nil, err
 	}
@@ -250,7 +251,7 @@ func (n *Node) tellStart(file *config.Config) {
 
 // knows reports whether an endpoint, a process or a backup is there; true for what is none of them.
 func (n *Node) knows(w events.Where) bool {
-	if w.Backup != "" || w.Repository != "" {
+	if w.Backup != "" || w.Repository != "" || w.Drill != "" {
 		return n.backups.knows(w)
 	}
 	if w.Pool == "" || w.Endpoint == "" && w.Process == "" {
@@ -274,6 +275,8 @@ func goneKind(w events.Where) events.Kind {
 		return events.BackupRemoved
 	case w.Repository != "":
 		return events.RepositoryRemoved
+	case w.Drill != "":
+		return events.DrillRemoved
 	}
 	return events.EndpointRemoved
 }

@@ -47,6 +47,7 @@ func (n *Node) Status() api.Status {
 		s.Pools = append(s.Pools, n.poolStatus(p))
 	}
 	s.Backups = n.backups.list()
+	s.Databases = n.backups.streamStatus()
 	return s
 }
 

@@ -15,6 +15,7 @@ type Status struct {
 	Listeners   []Listener `json:"listeners"`
 	Pools       []Pool     `json:"pools"`
 	Backups     []Backup   `json:"backups,omitempty"`
+	Databases   []Database `json:"databases,omitempty"`
 }
 
 // File is the configuration in force.

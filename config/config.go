@@ -38,6 +38,10 @@ type Config struct {
 	Repositories []Repository `yaml:"repositories" aka:"repository repos stores vaults"`
 	// What is backed up, when and where to.
 	Backups []Backup `yaml:"backups" aka:"backup plans jobs"`
+	// Databases that can be brought back as they were at any second.
+	Databases []Database `yaml:"databases" aka:"database dbs streams"`
+	// Recoveries that are rehearsed.
+	Drills []Drill `yaml:"drills" aka:"drill rehearsals exercises"`
 	// What the service promises, and what is assumed about its parts.
 	Objectives Objectives `yaml:"objectives" aka:"slo slos goals targets objective"`
 	// How this process is watched and steered while it runs.

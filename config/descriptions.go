@@ -245,8 +245,12 @@ func describe(name string) string {
 		return "What is backed up, when and where to."
 	case "Config.DNS":
 		return "A name server whose answers follow the health of pools. There is none unless this is written."
+	case "Config.Databases":
+		return "Databases that can be brought back as they were at any second."
 	case "Config.DrainTimeout":
 		return "How long a process that stops (or hands over to a new one) lets requests in flight end before it cuts them. The default is what most services stop within, and below systemd's 90 seconds."
+	case "Config.Drills":
+		return "Recoveries that are rehearsed."
 	case "Config.Hooks":
 		return "Whom to tell what happens."
 	case "Config.Listeners":
@@ -445,6 +449,58 @@ func describe(name string) string {
 		return "less to whoever answers slowly: requests that pass through here, or else probes"
 	case "DNSWeigh=requests":
 		return "less to whoever has many requests in flight that passed through here"
+	case "Database":
+		return "Database is a database that is streamed into a repository: whole now and then (a base), and in between each transaction within a second or so. `trivet restore NAME --to TIME` brings it back as it was at any second."
+	case "Database.Every":
+		return "How often a base is made. More make a recovery faster; what has not changed is not stored again. The default is 1h."
+	case "Database.Flush":
+		return "How long a transaction waits at most until it is on its way to the store."
+	case "Database.Jitter":
+		return "How much later at most. Each database is late by its own part of it."
+	case "Database.Keep":
+		return "Which bases stay, and with the oldest of them the stream from there on. The default is all."
+	case "Database.Name":
+		return "The database's name. Its bases carry it as a tag, `plan:NAME`."
+	case "Database.Repository":
+		return "Where to. Its store must be a folder, S3, SFTP or rclone: a REST server has no place for the stream."
+	case "Database.SQLite":
+		return "An SQLite file, with a write-ahead log (journal_mode = wal). Others may write it meanwhile."
+	case "Database.Schedule":
+		return "When, as cron writes it, in the time zone of the machine: `0 2 * * sun`, `@daily`."
+	case "Database.Stream":
+		return "Stream the transactions between bases."
+	case "Drill":
+		return "Drill is a rehearsal of a recovery: a database is restored into a scratch folder, opened by the real engine, checked, and thrown away. What it took is kept in the state file."
+	case "Drill.Check":
+		return "Queries. The first column of the first row of each must be true: not 0, not empty, not NULL."
+	case "Drill.Every":
+		return "How often."
+	case "Drill.Jitter":
+		return "How much later at most."
+	case "Drill.MaxSize":
+		return "Restore nothing larger: the drill fails instead. 0 is no limit."
+	case "Drill.Missed":
+		return "What becomes of a run that was due while nobody ran."
+	case "Drill.Name":
+		return "The drill's name."
+	case "Drill.Point":
+		return "Which moment: the newest that is durable, or a random one since the oldest base."
+	case "Drill.RecoveryPoint":
+		return "How old the newest durable transaction, or the last look at the database that found none, may be. The default is no limit."
+	case "Drill.RecoveryTime":
+		return "How long a recovery may take. A drill that takes longer fails. The default is no limit but timeout."
+	case "Drill.Restore":
+		return "The database, by its name."
+	case "Drill.Schedule":
+		return "When, as cron writes it, in the time zone of the machine: `0 4 * * *`, `@daily`."
+	case "Drill.Scratch":
+		return "Where. It needs as much space as the database. The default is the system's folder for temporary files ($TMPDIR)."
+	case "Drill.Timeout":
+		return "How long it may take."
+	case "DrillPoint=newest":
+		return "the last that is durable"
+	case "DrillPoint=random":
+		return "any since the oldest base"
 	case "Endpoint":
 		return "Endpoint is one server, or a command that runs as several: either address or run."
 	case "Endpoint.Address":

@@ -43,6 +43,8 @@ type Where struct {
 	// Backup is one of the file, Repository where it is kept; or the repository alone.
 	Backup     string `json:"backup,omitempty"`
 	Repository string `json:"repository,omitempty"`
+	// Drill is one of the file.
+	Drill string `json:"drill,omitempty"`
 }
 
 // Text names the thing for people. (Were it String, events would print as that.)
@@ -62,6 +64,7 @@ func (w Where) Text() string {
 	add("hook", w.Hook)
 	add("backup", w.Backup)
 	add("repository", w.Repository)
+	add("drill", w.Drill)
 	if parts == nil {
 		return "node"
 	}

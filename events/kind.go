@@ -81,6 +81,16 @@ const (
 	BudgetBurningFast Kind = "budget.burning_fast"
 	BudgetEased       Kind = "budget.eased"
 
+	DatabaseStreaming Kind = "database.streaming" // what changes becomes durable in its repository
+	DatabaseStalled   Kind = "database.stalled"   // it does not
+	DatabaseLine      Kind = "database.line"      // something is missing in between: a new line begins
+	DatabaseDamaged   Kind = "database.damaged"   // what was durable is gone, or somebody else writes it
+
+	DrillPassed  Kind = "drill.passed"
+	DrillFailed  Kind = "drill.failed"
+	DrillOverdue Kind = "drill.overdue"
+	DrillRemoved Kind = "drill.removed"
+
 	EventsLost Kind = "events.lost" // there were too many at once
 	HookFailed Kind = "hook.failed"
 )
@@ -92,7 +102,7 @@ type fault string
 // lasts reports whether a fault outlives the process that saw it.
 func (f fault) lasts() bool {
 	switch f {
-	case "down", "process", "backup", "incomplete", "prune", "verify", "damage":
+	case "down", "process", "backup", "incomplete", "prune", "verify", "damage", "stream", "drill":
 		return true
 	}
 	return false
@@ -158,7 +168,21 @@ func (k Kind) meaning() meaning {
 		return meaning{level: Warn, opens: "incomplete", closes: []fault{"backup"}}
 	case BackupFinished:
 		return meaning{closes: []fault{"backup", "incomplete"}}
-	case BackupRemoved, RepositoryRemoved:
+	case DatabaseStalled:
+		return meaning{level: Error, opens: "stream"}
+	case DatabaseStreaming:
+		return meaning{closes: []fault{"stream"}}
+	case DatabaseLine:
+		return meaning{level: Warn}
+	case DatabaseDamaged:
+		return meaning{level: Error}
+	case DrillFailed:
+		return meaning{level: Warn, opens: "drill"}
+	case DrillOverdue:
+		return meaning{level: Error, opens: "drill"}
+	case DrillPassed:
+		return meaning{closes: []fault{"drill"}}
+	case BackupRemoved, RepositoryRemoved, DrillRemoved:
 		return meaning{closes: []fault{every}, withdraws: true}
 	case BackupScrambled, BackupEmpty:
 		return meaning{level: Error}
@@ -204,7 +228,8 @@ func Kinds() []Kind {
 		ProcessLate, ProcessGaveUp, ProcessStopped, ProcessAdopted, ProcessRolling, ProcessRolled, ProcessRollFailed,
 		BackupStarted, BackupFinished, BackupIncomplete, BackupFailed, BackupOverdue, BackupInterrupted, BackupRemoved, BackupShrunk, BackupGrown,
 		BackupRewritten, BackupScrambled, BackupEmpty, RepositoryPruned, RepositoryPruneFailed, RepositoryVerified, RepositoryVerifyFailed,
-		RepositoryDamaged, RepositoryRobbed, RepositoryRemoved, BudgetBurning, BudgetBurningFast, BudgetEased, EventsLost, HookFailed,
+		RepositoryDamaged, RepositoryRobbed, RepositoryRemoved, DatabaseStreaming, DatabaseStalled, DatabaseLine, DatabaseDamaged,
+		DrillPassed, DrillFailed, DrillOverdue, DrillRemoved, BudgetBurning, BudgetBurningFast, BudgetEased, EventsLost, HookFailed,
 	}
 	slices.Sort(kinds)
 	return kinds

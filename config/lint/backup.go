@@ -18,7 +18,7 @@ func backupRules() []rule {
 		{"never-verified", Warning, "disks and people lose bytes in silence: what was never read again is found out at the restore", neverVerified},
 		{"only-local", Warning, "what takes this machine takes its backups: a fire, a thief, somebody who breaks in", onlyLocal},
 		{"backup-of-itself", Error, "each backup then saves what the one before has stored, and grows without end", backupOfItself},
-		{"unused-repository", Warning, "no backup leads there: a name is wrong, or it can go", unusedRepository},
+		{"unused-repository", Warning, "no backup and no database leads there: a name is wrong, or it can go", unusedRepository},
 	}
 }
 
@@ -116,8 +116,10 @@ func excluded(b *config.Backup, dir string) bool {
 
 func unusedRepository(c *config.Config, report report) {
 	for i := range c.Repositories {
-		if r := &c.Repositories[i]; len(usersOf(c, r)) == 0 {
-			report("repositories."+string(r.Name), fmt.Sprintf("repository %s is used by no backup", r.Name), "repository: "+string(r.Name)+", in a backup")
+		r := &c.Repositories[i]
+		streamed := slices.ContainsFunc(c.Databases, func(d config.Database) bool { return d.Repository == r.Name })
+		if len(usersOf(c, r)) == 0 && !streamed {
+			report("repositories."+string(r.Name), fmt.Sprintf("repository %s is used by nothing", r.Name), "repository: "+string(r.Name)+", in a backup")
 		}
 	}
 }

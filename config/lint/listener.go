@@ -24,7 +24,7 @@ func eachListener(c *config.Config, visit func(l *config.Listener, path string))
 }
 
 func nothingToDo(c *config.Config, report report) {
-	if len(c.Listeners) == 0 && c.DNS == nil && len(c.Backups) == 0 {
+	if len(c.Listeners) == 0 && c.DNS == nil && len(c.Backups) == 0 && len(c.Databases) == 0 {
 		report("listeners", "there is no listener", `listeners: {web: {address: ":8080", pool: site}}`)
 	}
 }

@@ -26,6 +26,9 @@ func (e *env) repositoryCommands() []*cobra.Command {
 		if c.Name() == "backup" {
 			(&backupByName{env: e}).install(c)
 		}
+		if c.Name() == "restore" {
+			(&restoreByName{env: e}).install(c)
+		}
 	}
 	return commands
 }

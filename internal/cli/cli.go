@@ -49,6 +49,7 @@ func (e *env) commands() []*cobra.Command {
 		e.planCommand(),
 		e.reportCommand(),
 		e.statusCommand(),
+		e.drillCommand(),
 		e.poolCommand(),
 		e.processCommand(),
 		e.eventsCommand(),

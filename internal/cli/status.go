@@ -113,6 +113,10 @@ func writeStatus(w io.Writer, p painter, s api.Status, now time.Time) {
 		fmt.Fprintln(w)
 		writeBackups(w, p, s.Backups, now)
 	}
+	if len(s.Databases) > 0 {
+		fmt.Fprintln(w)
+		writeDatabases(w, p, s.Databases, now)
+	}
 }
 
 func writeListeners(w io.Writer, p painter, listeners []api.Listener) {

@@ -28,6 +28,7 @@ func Chapters() []Chapter {
 		{"The configuration changes under load", reloaded},
 		{"Names follow the same health", named},
 		{"Invoices are encrypted by somebody", saved},
+		{"A table is dropped by mistake", undone},
 		{"What Trivet says of all this", reckoned},
 	}
 }

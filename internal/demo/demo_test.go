@@ -75,7 +75,7 @@ func TestTheWholeStoryLosesNoRequestAndNoOrder(t *testing.T) {
 	if r.Failed != 0 || r.OrdersAcknowledged == 0 || r.OrdersFound != r.OrdersAcknowledged {
 		t.Errorf("failed %d, orders %d of %d", r.Failed, r.OrdersFound, r.OrdersAcknowledged)
 	}
-	for _, want := range []string{"kill -9", "s: shop-b is ", "kill -STOP", "s: shop-c is ", "shop/0 serves again", "incident of shop/0: ", "process.exited", "incident of shop-a: ", "recovered after ", "pool drain", "shop-a is draining", "edition 21 of the file", `did you mean "interval"?`, "still carry edition 21", "backup scrambled", "invoices are back, each compared", "shop.example is shop-b, shop-c", "trivet report", "faults went unnoticed", "requests answered"} {
+	for _, want := range []string{"kill -9", "s: shop-b is ", "kill -STOP", "s: shop-c is ", "shop/0 serves again", "incident of shop/0: ", "process.exited", "incident of shop-a: ", "recovered after ", "pool drain", "shop-a is draining", "edition 21 of the file", `did you mean "interval"?`, "still carry edition 21", "backup scrambled", "invoices are back, each compared", "shop.example is shop-b, shop-c", "DROP TABLE orders", "orders are there", "trivet report", "faults went unnoticed", "requests answered"} {
 		if !strings.Contains(talk.String(), want) {
 			t.Errorf("the story does not say %q:\n%s", want, talk.String())
 		}

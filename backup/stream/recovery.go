@@ -11,7 +11,7 @@ import (
 	"github.com/trivet-ha/trivet/backup/repository"
 )
 
-// ErrNoBase: no base is old enough for the target.
+// ErrNoBase says that no base is old enough for the target.
 var ErrNoBase = errors.New("there is no base for that")
 
 // Recovery is a plan: which base, and which part of the log.

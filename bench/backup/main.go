@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -63,7 +62,7 @@ func parseFlags(args []string) (settings, error) {
 	f.IntVar(&s.rounds, "rounds", 3, "rounds")
 	f.Float64Var(&s.scale, "scale", 1, "size of the data: 1 is 70,000 files of 1 GB, and 4 GB in 8 files")
 	f.StringVar(&s.dir, "dir", "", "working directory, on the disk to be measured (default: a temporary one)")
-	f.StringVar(&s.from, "from", runtime.GOROOT(), "the directory that the data tree is a copy of")
+	f.StringVar(&s.from, "from", "/usr/local/go", "the directory that the data tree is a copy of")
 	f.StringVar(&s.restic, "restic", "restic", "the restic program")
 	f.StringVar(&s.kopia, "kopia", "kopia", "the kopia program")
 	f.StringVar(&s.out, "out", "", "write the page to this file too")

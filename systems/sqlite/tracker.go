@@ -15,7 +15,7 @@ import (
 // Engine is how lines of SQLite databases are called in their logs.
 const Engine = "sqlite"
 
-// ErrLost: the write-ahead log began anew before it was captured, or the database was replaced.
+// ErrLost says that the write-ahead log began anew before it was captured, or the database was replaced.
 var ErrLost = errors.New("the write-ahead log went on without us")
 
 // Options say how a Tracker works. The zero value is right for most.

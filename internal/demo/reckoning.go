@@ -14,6 +14,9 @@ import (
 // the demo's file beside what was predicted and what came of it.
 func reckoned(ctx context.Context, s *Stage) error {
 	s.Phase("after")
+	if err := s.Pause(ctx, time.Second); err != nil {
+		return err
+	}
 	s.Say("trivet report")
 	r, err := s.Trivet.Report(ctx)
 	if err != nil {

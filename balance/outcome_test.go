@@ -40,6 +40,28 @@ func TestAllButTheLastMayBeEjected(t *testing.T) {
 	}
 }
 
+// TestOneOnProbationIsNoReasonToEjectTheLast: it takes one request at a time, and the rest would be refused.
+func TestOneOnProbationIsNoReasonToEjectTheLast(t *testing.T) {
+	p := newPool(t, 2, nil)
+	a, b := p.Endpoints()[0], p.Endpoints()[1]
+	p.Done(reserveOn(t, p, a), Outcome{Result: ConnectFailed}, 0)
+	p.Tick(second)
+	if got := standing(a); got != outlier.Probation {
+		t.Fatalf("a is %v after its ejection", got)
+	}
+	p.Done(reserveOn(t, p, b), Outcome{Result: ConnectFailed}, second)
+	if got := standing(b); got == outlier.Ejected {
+		t.Error("b is ejected, and only a is left, for one request at a time")
+	}
+	for range 3 {
+		p.Done(reserveOn(t, p, a), Outcome{}, second)
+	}
+	p.Done(reserveOn(t, p, b), Outcome{Result: ConnectFailed}, second)
+	if got := standing(b); got != outlier.Ejected {
+		t.Errorf("b is %v: a is good again and can do the work", got)
+	}
+}
+
 // reachedRaw is reached without success reports.
 func reachedRaw(p *Pool, now time.Duration) string {
 	got := map[string]bool{}

@@ -119,13 +119,15 @@ func (p *Pool) spare(available int, now time.Duration) {
 	p.finish(changes, now)
 }
 
-// census counts the ejected endpoints and the available ones, e among them.
+// census counts the ejected endpoints and the available ones, e among them. One on probation, which takes a request
+// at a time, could not do the work of the others and is neither.
 func (p *Pool) census(e *Endpoint) (ejected, available int) {
 	for _, o := range p.endpoints {
+		gate := o.gate.Load()
 		switch {
-		case o.gate.Load()&gateEjected != 0:
+		case gate&gateEjected != 0:
 			ejected++
-		case o == e || o.open(gateAll):
+		case o == e, o.open(gateAll) && gate&gateProbation == 0:
 			available++
 		}
 	}

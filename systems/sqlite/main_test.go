@@ -231,6 +231,13 @@ func (c *child) hear(text string) {
 	}
 }
 
+// coverage is how often it has told so far how much is covered.
+func (c *child) coverage() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.covered)
+}
+
 // kill ends it without warning; again does nothing.
 func (c *child) kill() {
 	_ = c.process.Kill()

@@ -97,7 +97,7 @@ func oneRound(t *testing.T, seed uint64) {
 				writer = start(t, writerRole)
 			}
 		}
-		seen := len(streamer.covered)
+		seen := streamer.coverage()
 		streamer.await("more coverage", func() bool { return len(streamer.covered) > seen+3 })
 		if random.IntN(2) == 0 {
 			streamer.kill()

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/config"
+	"github.com/trivet-ha/trivet/internal/testserver"
 )
 
 // issuer signs certificates for tests.
@@ -212,10 +213,7 @@ pools: {site: {endpoints: [127.0.0.1:1]}}
 // client runs a program that speaks TLS and returns what it says.
 func client(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is not installed", name)
-	}
+	path := testserver.Program(t, name)
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 	defer stop()
 	cmd := exec.CommandContext(ctx, path, args...)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/trivet-ha/trivet/internal/testserver"
 )
 
 // everyRecord has a record of every kind, in the file and in a zone file.
@@ -244,10 +246,7 @@ func firstSRV(_ string, all []*net.SRV, err error) (string, error) {
 // say runs a client and returns what it says.
 func say(t *testing.T, program string, arguments ...string) string {
 	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		t.Skipf("%s is not installed; hint: make setup", program)
-	}
+	path := testserver.Program(t, program)
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
 	text, err := exec.CommandContext(ctx, path, arguments...).CombinedOutput()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/events"
+	"github.com/trivet-ha/trivet/internal/testserver"
 )
 
 // command runs trivet with arguments, and gives what it wrote and its exit code.
@@ -71,10 +72,7 @@ func restored(t *testing.T, dir string) {
 	if diff, err := exec.Command("diff", "-r", filepath.Join(dir, "uploads"), filepath.Join(out, dir, "uploads")).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, diff)
 	}
-	restic, err := exec.LookPath("restic")
-	if err != nil {
-		t.Skip("restic is not installed: make setup")
-	}
+	restic := testserver.Program(t, "restic")
 	check := exec.Command(restic, "-r", filepath.Join(dir, "vault"), "-p", filepath.Join(dir, "pw"), "--no-cache", "check", "--read-data")
 	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("restic check: %v\n%s", err, out)

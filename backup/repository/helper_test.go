@@ -18,6 +18,7 @@ import (
 
 	"github.com/trivet-ha/trivet/backup/store"
 	"github.com/trivet-ha/trivet/backup/store/local"
+	"github.com/trivet-ha/trivet/internal/testserver"
 )
 
 const testPassword = "correct horse"
@@ -71,9 +72,7 @@ func tryRestic(dir string, args ...string) (string, error) {
 
 func needRestic(t testing.TB) {
 	t.Helper()
-	if _, err := exec.LookPath("restic"); err != nil {
-		t.Skip("restic is not installed: " + err.Error())
-	}
+	testserver.Program(t, "restic")
 }
 
 // makeFiles fills dir with files of all sizes, the same for the same seed.

@@ -258,10 +258,9 @@ func (k *killing) check(outs []*bytes.Buffer) {
 			}
 		}
 	}
-	if _, err := exec.LookPath("restic"); err == nil {
-		if out := restic(t, k.dir, "check", "--read-data"); !strings.Contains(out, "no errors were found") {
-			t.Errorf("restic check:\n%s", out)
-		}
+	needRestic(t)
+	if out := restic(t, k.dir, "check", "--read-data"); !strings.Contains(out, "no errors were found") {
+		t.Errorf("restic check:\n%s", out)
 	}
 }
 

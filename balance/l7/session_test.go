@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/trivet-ha/trivet/balance/l7/http2"
+	"github.com/trivet-ha/trivet/internal/testserver"
 )
 
 // withHTTP2 has the stage's listener speak HTTP/2 too.
@@ -239,11 +240,7 @@ func TestH2specFindsNoFault(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds, and builds h2spec once")
 	}
-	found, err := exec.Command("http2/testdata/tools", "h2spec").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h2spec := strings.TrimSpace(string(found))
+	h2spec := testserver.Tool(t, "h2spec")
 	for _, secure := range []bool{false, true} {
 		with := []func(*setup){withHTTP2}
 		if secure {
@@ -276,11 +273,7 @@ func TestNghttpH2loadAndCurlAreServed(t *testing.T) {
 		{"h2load -n 500 -c 4 -m 32 -w 16 -W 16 http://" + plain.address + "/70000", " 0 failed, 0 errored, 0 timeout"},
 	} {
 		args := strings.Fields(c.args)
-		path, err := exec.LookPath(args[0])
-		if err != nil {
-			t.Skipf("%s is not installed", args[0])
-		}
-		out, err := exec.Command(path, args[1:]...).CombinedOutput()
+		out, err := exec.Command(testserver.Program(t, args[0]), args[1:]...).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), c.want) {
 			t.Errorf("%s: %v\n%s", c.args, err, out)
 		}

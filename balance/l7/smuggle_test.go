@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/trivet-ha/trivet/internal/testserver"
 )
 
 // attacks try to make a server behind the proxy see a request that the proxy has not seen. Each ends in a request
@@ -65,12 +67,9 @@ func TestNothingIsSmuggledPastAGoServer(t *testing.T) {
 	}
 }
 
-// TestNothingIsSmuggledPastNginx lets nginx look, if it is installed.
+// TestNothingIsSmuggledPastNginx lets nginx look.
 func TestNothingIsSmuggledPastNginx(t *testing.T) {
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip("nginx is not installed")
-	}
+	path := testserver.Program(t, "nginx")
 	dir := t.TempDir()
 	address := gone(t)
 	conf := filepath.Join(dir, "nginx.conf")

@@ -116,7 +116,7 @@ func (d *desk) wants(text string, parts ...string) {
 // restic runs stock restic on the repository.
 func (d *desk) restic(args ...string) string {
 	d.t.Helper()
-	cmd := exec.Command("restic", append([]string{"-r", d.repo, "--no-cache", "--password-file", filepath.Join(d.dir, "password")}, args...)...)
+	cmd := exec.Command(testserver.Program(d.t, "restic"), append([]string{"-r", d.repo, "--no-cache", "--password-file", filepath.Join(d.dir, "password")}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		d.t.Fatalf("restic %s: %v\n%s", strings.Join(args, " "), err, out)

@@ -28,7 +28,7 @@ func StartMariaDB(t testing.TB, options ...string) *MariaDB {
 
 func (m *MariaDB) install(t testing.TB) {
 	t.Helper()
-	m.account.run(t, nil, need(t, "mariadb-install-db"), "--no-defaults", "--datadir="+m.account.path("data"),
+	m.account.run(t, nil, Program(t, "mariadb-install-db"), "--no-defaults", "--datadir="+m.account.path("data"),
 		"--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-buffer-pool-size=16M")
 	m.Address, m.Socket = freeAddress(t), m.account.path("socket")
 	m.Start(t)
@@ -39,7 +39,7 @@ func (m *MariaDB) Start(t testing.TB) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(m.Address)
 	argv := append([]string{
-		need(t, "mariadbd"), "--no-defaults", "--datadir=" + m.account.path("data"), "--socket=" + m.Socket, "--bind-address=" + host,
+		Program(t, "mariadbd"), "--no-defaults", "--datadir=" + m.account.path("data"), "--socket=" + m.Socket, "--bind-address=" + host,
 		"--port=" + port, fmt.Sprintf("--server-id=%d", m.id), "--log-bin", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M",
 		"--skip-name-resolve",
 	}, m.options...)
@@ -70,5 +70,5 @@ func (m *MariaDB) Replica(t testing.TB) *MariaDB {
 // SQL runs commands as root and returns what they print, without headings.
 func (m *MariaDB) SQL(t testing.TB, sql string) string {
 	t.Helper()
-	return m.account.run(t, nil, need(t, "mariadb"), "--no-defaults", "--socket="+m.Socket, "--user=root", "--skip-column-names", "--batch", "-e", sql)
+	return m.account.run(t, nil, Program(t, "mariadb"), "--no-defaults", "--socket="+m.Socket, "--user=root", "--skip-column-names", "--batch", "-e", sql)
 }

@@ -21,7 +21,7 @@ func StartRedis(t testing.TB, options ...string) *Redis {
 	t.Helper()
 	r := &Redis{Address: freeAddress(t), account: newAccount(t, "redis")}
 	host, port, _ := net.SplitHostPort(r.Address)
-	r.argv = []string{need(t, "redis-server"), "--bind", host, "--port", port, "--dir", r.account.dir, "--save", ""}
+	r.argv = []string{Program(t, "redis-server"), "--bind", host, "--port", port, "--dir", r.account.dir, "--save", ""}
 	for i := 0; i+1 < len(options); i += 2 {
 		r.argv = append(r.argv, "--"+options[i], strings.ReplaceAll(options[i+1], "PORT", port))
 	}
@@ -49,5 +49,5 @@ func (r *Redis) Replica(t testing.TB, options ...string) *Redis {
 func (r *Redis) Command(t testing.TB, words ...string) string {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(r.Address)
-	return r.account.run(t, nil, append([]string{need(t, "redis-cli"), "-h", host, "-p", port, "--no-auth-warning"}, words...)...)
+	return r.account.run(t, nil, append([]string{Program(t, "redis-cli"), "-h", host, "-p", port, "--no-auth-warning"}, words...)...)
 }

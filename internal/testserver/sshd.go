@@ -53,13 +53,13 @@ PasswordAuthentication no
 PermitRootLogin prohibit-password
 MaxStartups 100
 Subsystem sftp %s
-`, port, host, dir, dir, need(t, "sftp-server")))
+`, port, host, dir, dir, Program(t, "sftp-server")))
 	if os.Getuid() == 0 {
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // where a daemon of root drops its privileges
 			t.Fatal(err)
 		}
 	}
-	start(t, address, nil, need(t, "sshd"), "-D", "-e", "-f", filepath.Join(dir, "config"))
+	start(t, address, nil, Program(t, "sshd"), "-D", "-e", "-f", filepath.Join(dir, "config"))
 	return s
 }
 

@@ -122,20 +122,24 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// need finds a program that CONTRIBUTING.md asks for.
-func need(t testing.TB, name string) string {
+// Program returns the path of a program that `make setup` installs. A test run that is not -short fails without it: what
+// was never tried must not look as if it had passed.
+func Program(t testing.TB, name string) string {
 	t.Helper()
 	for _, dir := range []string{"", "/usr/sbin/", "/usr/lib/openssh/"} {
 		if p, err := exec.LookPath(dir + name); err == nil {
 			return p
 		}
 	}
-	t.Fatalf("this test needs %s (make setup installs it)", name)
+	if testing.Short() {
+		t.Skipf("%s is not installed; make setup does that", name)
+	}
+	t.Fatalf("this test needs %s; make setup installs it", name)
 	return ""
 }
 
-// tool builds or finds one of the servers that scripts/testtool knows.
-func tool(t testing.TB, name string) string {
+// Tool returns the path of a program that scripts/testtool builds from its public module, once.
+func Tool(t testing.TB, name string) string {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
 	script := filepath.Join(filepath.Dir(here), "..", "..", "scripts", "testtool")
@@ -163,7 +167,7 @@ func StartS3(t testing.TB) *S3 {
 	s := &S3{Endpoint: freeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-0123456789", dir: t.TempDir()}
 	versions := t.TempDir()
 	start(t, s.Endpoint, []string{"ROOT_ACCESS_KEY=" + s.AccessKey, "ROOT_SECRET_KEY=" + s.SecretKey},
-		tool(t, "versitygw"), "--port", s.Endpoint, "--quiet", "posix", "--versioning-dir", versions, s.dir)
+		Tool(t, "versitygw"), "--port", s.Endpoint, "--quiet", "posix", "--versioning-dir", versions, s.dir)
 	return s
 }
 
@@ -171,7 +175,7 @@ func StartS3(t testing.TB) *S3 {
 func StartREST(t testing.TB, dir string, args ...string) string {
 	t.Helper()
 	address := freeAddress(t)
-	argv := append([]string{need(t, "rclone"), "--config", "/dev/null", "serve", "restic", "--addr", address}, args...)
+	argv := append([]string{Program(t, "rclone"), "--config", "/dev/null", "serve", "restic", "--addr", address}, args...)
 	start(t, address, nil, append(argv, dir)...)
 	return fmt.Sprintf("http://%s/", address)
 }

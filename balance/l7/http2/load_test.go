@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/trivet-ha/trivet/internal/testserver"
 )
 
 // serverEnv makes the test binary a server, so that its processor time can be told from that of the load.
@@ -101,7 +103,7 @@ func startServer(b *testing.B, kind string) (pid int, addr string) {
 var finishedIn = regexp.MustCompile(`finished in \S+, ([0-9.]+) req/s`)
 
 func load(b *testing.B, addr, n string) (rate float64) {
-	out, err := exec.Command(tool(b, "h2load"), "-n", n, "-c", "16", "-m", "16", "http://"+addr+"/").Output()
+	out, err := exec.Command(testserver.Program(b, "h2load"), "-n", n, "-c", "16", "-m", "16", "http://"+addr+"/").Output()
 	found := finishedIn.FindSubmatch(out)
 	if err != nil || found == nil || !strings.Contains(string(out), " 0 failed") {
 		b.Fatalf("h2load: %v\n%s", err, out)

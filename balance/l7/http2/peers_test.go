@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/trivet-ha/trivet/internal/testserver"
 )
 
 // h2cClient returns net/http's client, which speaks HTTP/2 at once.
@@ -170,20 +172,6 @@ func TestBothOfOurSides(t *testing.T) {
 	}
 }
 
-// tool returns the path of a program that tests need; scripts in testdata install it.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	out, err := exec.Command("testdata/tools", name).Output()
-	if err != nil {
-		var stderr []byte
-		if e, ok := err.(*exec.ExitError); ok {
-			stderr = e.Stderr
-		}
-		t.Fatalf("testdata/tools %s: %v\n%s", name, err, stderr)
-	}
-	return strings.TrimSpace(string(out))
-}
-
 // TestH2spec runs the conformance suite against the server side.
 func TestH2spec(t *testing.T) {
 	if testing.Short() {
@@ -191,7 +179,7 @@ func TestH2spec(t *testing.T) {
 	}
 	s := serve(t, Settings{}, hello(100))
 	_, port, _ := net.SplitHostPort(s.addr())
-	cmd := exec.Command(tool(t, "h2spec"), "-h", "127.0.0.1", "-p", port, "--strict", "-o", "5")
+	cmd := exec.Command(testserver.Tool(t, "h2spec"), "-h", "127.0.0.1", "-p", port, "--strict", "-o", "5")
 	out, err := cmd.CombinedOutput()
 	text := string(out)
 	i := strings.LastIndex(text, " tests, ")
@@ -204,10 +192,10 @@ func TestH2spec(t *testing.T) {
 
 func TestNghttpAndH2loadGetAnswers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("installs nghttp2-client")
+		t.Skip("takes some seconds")
 	}
 	s := serve(t, Settings{}, hello(70000))
-	out, err := exec.Command(tool(t, "nghttp"), "-n", "-s", "http://"+s.addr()+"/a", "http://"+s.addr()+"/b").CombinedOutput()
+	out, err := exec.Command(testserver.Program(t, "nghttp"), "-n", "-s", "http://"+s.addr()+"/a", "http://"+s.addr()+"/b").CombinedOutput()
 	if err != nil || strings.Count(string(out), " 200 ") != 2 {
 		t.Errorf("nghttp: %v\n%s", err, out)
 	}
@@ -216,7 +204,7 @@ func TestNghttpAndH2loadGetAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"-n", "5000", "-c", "4", "-m", "32"}, {"-n", "64", "-c", "2", "-m", "8", "-d", file}, {"-n", "500", "-c", "4", "-m", "120", "-w", "16", "-W", "16"}} {
-		out, err = exec.Command(tool(t, "h2load"), append(args, "http://"+s.addr()+"/")...).CombinedOutput()
+		out, err = exec.Command(testserver.Program(t, "h2load"), append(args, "http://"+s.addr()+"/")...).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), " 0 failed, 0 errored, 0 timeout") {
 			t.Errorf("h2load %v: %v\n%s", args, err, out)
 		}
@@ -229,7 +217,7 @@ func TestNghttpAndH2loadGetAnswers(t *testing.T) {
 // TestNghttpdAnswersUs: files of several sizes, and trailers, from the server of nghttp2.
 func TestNghttpdAnswersUs(t *testing.T) {
 	if testing.Short() {
-		t.Skip("installs nghttp2-server")
+		t.Skip("takes some seconds")
 	}
 	root := t.TempDir()
 	large := bytes.Repeat([]byte("0123456789abcdef"), 300000)
@@ -244,7 +232,7 @@ func TestNghttpdAnswersUs(t *testing.T) {
 	}
 	_, port, _ := net.SplitHostPort(lis.Addr().String())
 	lis.Close()
-	cmd := exec.Command(tool(t, "nghttpd"), "--no-tls", "-a", "127.0.0.1", "--trailer=x-sum: 1", "-d", root, port)
+	cmd := exec.Command(testserver.Program(t, "nghttpd"), "--no-tls", "-a", "127.0.0.1", "--trailer=x-sum: 1", "-d", root, port)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

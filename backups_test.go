@@ -1,7 +1,6 @@
 package trivet
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -12,57 +11,24 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/trivet-ha/trivet/api"
 	"github.com/trivet-ha/trivet/backup/repository"
-	"github.com/trivet-ha/trivet/backup/store"
-	"github.com/trivet-ha/trivet/backup/store/local"
-	"github.com/trivet-ha/trivet/backup/store/storetest"
+	"github.com/trivet-ha/trivet/backup/repository/repotest"
 	"github.com/trivet-ha/trivet/config"
 	"github.com/trivet-ha/trivet/events"
+	"github.com/trivet-ha/trivet/internal/testserver"
 )
-
-const backupPassword = "correct horse"
-
-// oneRepository is a repository that is made once, for its key costs time on purpose: an archive of its folder, and the key.
-var oneRepository = sync.OnceValues(func() (fstest.MapFS, repository.MasterKey) {
-	ctx, st := context.Background(), storetest.NewMemory()
-	repo, err := repository.Init(ctx, st, backupPassword, repository.InitOptions{})
-	if err != nil {
-		panic(err)
-	}
-	all := fstest.MapFS{}
-	for _, kind := range store.Kinds() {
-		err := st.List(ctx, kind, "", func(i store.Info) error {
-			h := store.Handle{Kind: kind, Name: i.Name}
-			content, err := store.ReadAll(ctx, st, h)
-			all[h.Path()] = &fstest.MapFile{Data: bytes.Clone(content), Mode: 0o600}
-			return err
-		})
-		if err != nil {
-			panic(err)
-		}
-	}
-	return all, repo.Master()
-})
 
 // makeRepository makes a repository in a folder, and a file with its password beside it.
 func makeRepository(t *testing.T, dir string) {
 	t.Helper()
-	if _, err := local.Create(dir); err != nil {
-		t.Fatal(err)
-	}
-	files, _ := oneRepository()
-	if err := os.CopyFS(dir, files); err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, filepath.Join(filepath.Dir(dir), "pw"), backupPassword+"\n")
+	repotest.Create(t, dir)
+	writeFile(t, filepath.Join(filepath.Dir(dir), "pw"), repotest.Password+"\n")
 }
 
 func writeFile(t *testing.T, path, content string) {
@@ -78,17 +44,7 @@ func writeFile(t *testing.T, path, content string) {
 // snapshots are those of a repository, the oldest first.
 func snapshots(t *testing.T, dir string) []*repository.Snapshot {
 	t.Helper()
-	st, err := local.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, master := oneRepository()
-	repo, err := repository.OpenMaster(t.Context(), st, master, repository.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer repo.Close()
-	list, err := repo.Snapshots(t.Context())
+	list, err := repotest.Open(t, dir, repository.Options{}).Snapshots(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,10 +157,7 @@ func TestABackupRunsBySchedule(t *testing.T) {
 }
 
 func TestStockResticRestoresWhatTheNodeSaved(t *testing.T) {
-	restic, err := exec.LookPath("restic")
-	if err != nil {
-		t.Skip("restic is not installed: make setup")
-	}
+	restic := testserver.Program(t, "restic")
 	// Without upkeep: restic's check wants the repository to itself.
 	dir, yaml := backupFiles(t, strings.Replace(oneBackup, ", verify: {every: 7d, parts: 1}, prune: 7d", "", 1))
 	r := start(t, yaml)

@@ -1,26 +1,17 @@
 package files
 
 import (
-	"context"
 	"crypto/sha256"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/trivet-ha/trivet/backup"
 	"github.com/trivet-ha/trivet/backup/repository"
-	"github.com/trivet-ha/trivet/backup/store"
-	"github.com/trivet-ha/trivet/backup/store/local"
-	"github.com/trivet-ha/trivet/backup/store/storetest"
+	"github.com/trivet-ha/trivet/backup/repository/repotest"
 )
 
 func hash(b []byte) [32]byte { return sha256.Sum256(b) }
-
-const password = "test"
 
 // bench is a repository on the local disk.
 type bench struct {
@@ -34,48 +25,10 @@ func newBench(t testing.TB) *bench {
 	return benchIn(t, filepath.Join(t.TempDir(), "repository"))
 }
 
-// seed is an empty repository, made once: deriving a key takes long on purpose, and longer under the race detector.
-var seed = sync.OnceValues(func() (m struct {
-	files  map[store.Handle][]byte
-	master repository.MasterKey
-}, err error) {
-	mem := storetest.NewMemory()
-	repo, err := repository.Init(context.Background(), mem, password, repository.InitOptions{})
-	if err != nil {
-		return m, err
-	}
-	m.files, m.master = map[store.Handle][]byte{}, repo.Master()
-	for _, kind := range store.Kinds() {
-		err = errors.Join(err, mem.List(context.Background(), kind, "", func(i store.Info) error {
-			h := store.Handle{Kind: kind, Name: i.Name}
-			m.files[h], err = store.ReadAll(context.Background(), mem, h)
-			return err
-		}))
-	}
-	return m, err
-})
-
 func benchIn(t testing.TB, dir string) *bench {
 	t.Helper()
-	b := &bench{t: t, dir: dir}
-	empty, err := seed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := local.Create(b.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for h, data := range empty.files {
-		if err := st.Save(t.Context(), h, data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if b.repo, err = repository.OpenMaster(t.Context(), st, empty.master, repository.Options{CacheDir: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.repo.Close() })
-	return b
+	repotest.Create(t, dir)
+	return &bench{t: t, dir: dir, repo: repotest.Open(t, dir, repository.Options{CacheDir: t.TempDir()})}
 }
 
 func (b *bench) save(c Config) backup.Result {
@@ -124,18 +77,7 @@ func (b *bench) diff(old, new repository.ID) {
 // restic runs the installed restic on the repository.
 func (b *bench) restic(args ...string) string {
 	b.t.Helper()
-	return restic(b.t, b.dir, args...)
-}
-
-func restic(t testing.TB, dir string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("restic", append([]string{"-r", dir, "--no-cache"}, args...)...)
-	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+password)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("restic %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return repotest.Restic(b.t, b.dir, args...)
 }
 
 func TestResticRestoresWhatWeSaved(t *testing.T) {

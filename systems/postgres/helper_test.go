@@ -2,24 +2,17 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/trivet-ha/trivet/backup"
 	"github.com/trivet-ha/trivet/backup/repository"
-	"github.com/trivet-ha/trivet/backup/store"
-	"github.com/trivet-ha/trivet/backup/store/local"
-	"github.com/trivet-ha/trivet/backup/store/storetest"
+	"github.com/trivet-ha/trivet/backup/repository/repotest"
 	"github.com/trivet-ha/trivet/internal/testserver"
 )
-
-const password = "test"
 
 // bench is a server, and a repository on the local disk.
 type bench struct {
@@ -31,56 +24,11 @@ type bench struct {
 	problems []backup.Problem
 }
 
-// seed is an empty repository, made once: deriving a key takes long on purpose.
-var seed = sync.OnceValues(func() (m struct {
-	files  map[store.Handle][]byte
-	master repository.MasterKey
-}, err error) {
-	mem := storetest.NewMemory()
-	repo, err := repository.Init(context.Background(), mem, password, repository.InitOptions{})
-	if err != nil {
-		return m, err
-	}
-	m.files, m.master = map[store.Handle][]byte{}, repo.Master()
-	for _, kind := range []store.Kind{store.Config, store.Key} {
-		err = errors.Join(err, mem.List(context.Background(), kind, "", func(i store.Info) error {
-			h := store.Handle{Kind: kind, Name: i.Name}
-			m.files[h], err = store.ReadAll(context.Background(), mem, h)
-			return err
-		}))
-	}
-	return m, err
-})
-
 func newBench(t testing.TB) *bench {
 	t.Helper()
 	b := &bench{t: t, Postgres: testserver.StartPostgres(t, "scram-sha-256")}
-	b.dir, b.repo = newRepository(t)
+	b.dir, b.repo = repotest.New(t)
 	return b
-}
-
-func newRepository(t testing.TB) (string, *repository.Repository) {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "repository")
-	st, err := local.Create(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	empty, err := seed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for h, data := range empty.files {
-		if err := st.Save(t.Context(), h, data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	repo, err := repository.OpenMaster(t.Context(), st, empty.master, repository.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { repo.Close() })
-	return dir, repo
 }
 
 // save takes a base backup.
@@ -116,13 +64,7 @@ func (b *bench) trySave(c Config) (*Base, error) {
 // restic runs stock restic on the repository.
 func (b *bench) restic(args ...string) string {
 	b.t.Helper()
-	cmd := exec.Command("restic", append([]string{"--repo", b.dir, "--no-cache"}, args...)...)
-	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+password)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		b.t.Fatalf("restic %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return repotest.Restic(b.t, b.dir, args...)
 }
 
 // give hands a directory tree to the server's user.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trivet-ha/trivet/backup/repository/repotest"
 	"github.com/trivet-ha/trivet/backup/stream"
 )
 
@@ -29,7 +30,7 @@ func TestMeasuresWhatItCosts(t *testing.T) {
 		})
 	}
 	for range 3 {
-		b.dir, b.repo = newRepository(t)
+		b.dir, b.repo = repotest.New(t)
 		b.timed("trivet base, new repository", func() { b.save(Config{NoWAL: true}) })
 	}
 	b.stream(StreamConfig{}).stop() // from here on the slot keeps what recovery needs

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/trivet-ha/trivet/backup/repository/repotest"
 	"github.com/trivet-ha/trivet/backup/stream"
 	"github.com/trivet-ha/trivet/systems/postgres/wal"
 )
@@ -178,7 +179,7 @@ func TestAnotherServerOfTheSameTimelineIsNotMixedIn(t *testing.T) {
 }
 
 func TestOnlyWhatTheLogDoesNotHaveIsTheEndForPostgres(t *testing.T) {
-	_, repo := newRepository(t)
+	_, repo := repotest.New(t)
 	log, err := stream.Open(repo, "orders")
 	if err != nil {
 		t.Fatal(err)

@@ -94,7 +94,7 @@ func (t *Tracker) moveAlone(ctx context.Context) error {
 	return nil
 }
 
-// later gives up for now.
+// later leaves the write-ahead log as it is until the next look. Why is told; the error is no fault of the database.
 func (t *Tracker) later(ctx context.Context, why string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

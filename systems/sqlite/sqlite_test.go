@@ -14,6 +14,7 @@ import (
 
 	"github.com/trivet-ha/trivet/backup"
 	"github.com/trivet-ha/trivet/backup/repository"
+	"github.com/trivet-ha/trivet/backup/repository/repotest"
 	"github.com/trivet-ha/trivet/backup/stream"
 )
 
@@ -35,7 +36,7 @@ func newShop(t *testing.T) *shop {
 	}
 	t.Cleanup(func() { s.db.Close() })
 	s.exec("CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT)")
-	s.repo, _ = newRepository(t)
+	_, s.repo = repotest.New(t)
 	if s.log, err = stream.Open(s.repo, "shop"); err != nil {
 		t.Fatal(err)
 	}
